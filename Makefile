@@ -1,0 +1,43 @@
+# Every target is one command that can also be typed; `.ci/run` uses these same targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-browser run demo test check bench images lock clean
+
+BIN := .venv/bin
+SETUP := include/environments/setup
+SOURCES := $(wildcard include/model_approval include/migrations plugins dags tests)
+
+help:           ## Show these lines
+	@sed -n 's/^\([a-z-]*\): *[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:          ## Make or update .venv and .venv-validators (at once when nothing changed)
+	@$(SETUP)
+
+setup-browser:  ## The same, and Debian's chromium for the browser tests
+	@$(SETUP) --with-browser
+
+run: setup      ## Start the whole system on localhost; Ctrl-C stops it
+	@$(BIN)/model-approval run $(ARGS)
+
+demo: setup     ## Take one good and three bad models the whole way, hands-free
+	@$(BIN)/model-approval demo $(ARGS)
+
+test: setup-browser ## Run all tests; ARGS='-m unit' selects
+	@$(BIN)/pytest $(ARGS)
+
+check: setup    ## Format, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	PYTHONPATH=plugins $(BIN)/lint-imports --no-logo
+
+bench: setup    ## Measure what the docs promise
+	@$(BIN)/pytest tests/benchmarks $(ARGS)
+
+images: setup   ## Build the images of validators, model server and admission webhook
+	@include/images/build $(ARGS)
+
+lock: setup     ## Compile the lock files; ARGS=--upgrade takes newer versions
+	@include/environments/lock $(ARGS)
+
+clean:          ## Remove the environments and caches; state and artifacts stay
+	rm -rf .venv .venv-validators .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
