@@ -1,0 +1,97 @@
+"""Every setting, read from the environment once per process (`MODEL_APPROVAL_<FIELD>`).
+
+Nothing here opens a connection or imports an SDK: DAG files may read settings while they are parsed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from model_approval.domain.errors import PolicyError
+
+PREFIX = "MODEL_APPROVAL_"
+
+
+class Settings(BaseModel):
+    """One field, one environment variable. Times in seconds unless the name says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Path(".state")
+    """Folder of this installation's own files: keys, the SQLite database, local deployments."""
+    config_dir: Path = Path(__file__).resolve().parents[1]
+    """Folder that holds `policies/`, `committees/` and `targets/`."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the review database. Never Airflow's own: task processes see that one overwritten.
+    Unset: SQLite in `home`."""
+    store_endpoint_url: str | None = None
+    """S3 endpoint; unset for AWS."""
+    store_region: str = "us-east-1"
+    store_access_key: SecretStr | None = None
+    store_secret_key: SecretStr | None = None
+    """Unset: the SDK's own credential chain (instance role, web identity)."""
+    evidence_bucket: str = "model-evidence"
+    audit_bucket: str = "model-audit"
+    audit_lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
+    """GOVERNANCE only for trials: an administrator can lift it."""
+    mlflow_tracking_uri: str | None = None
+    """Unset: no MLflow registry is watched."""
+    mlflow_artifact_root: str | None = None
+    """S3 URI behind `mlflow-artifacts:/`, for servers that proxy artifacts."""
+    s3_registry_bucket: str | None = None
+    """Bucket whose object tags are watched as a registry; unset: none."""
+    signing_key_file: Path | None = None
+    """Ed25519 private key (PEM). Unset: `home/keys/signing.pem`, made by `model-approval init`."""
+    trusted_keys_dir: Path | None = None
+    """Folder of public keys (PEM) that signatures are checked against. Unset: `home/keys/trusted`."""
+    validators_python: Path = Path(".venv-validators/bin/python")
+    """Interpreter of the validators' environment (local runtime, `scan`, `benchmark`)."""
+    serving_dir: Path | None = None
+    """Where the local target keeps desired and observed state. Unset: `home/serving`."""
+    intake_poll_s: Annotated[float, Field(ge=0.5, le=3600)] = 5.0
+    """How often a registry is asked for tags. Five seconds: a person who tags is still looking."""
+    review_poll_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
+    """How often waiting triggers ask for decisions; the plugin wakes them earlier."""
+    airflow_url: str = "http://localhost:8080"
+    """Where people reach Airflow; for links in messages and registry entries."""
+
+    @property
+    def review_database_url(self) -> str:
+        """The database URL with its default filled in."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'reviews.sqlite'}"
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key's path with its default filled in."""
+        return self.signing_key_file or self.home / "keys" / "signing.pem"
+
+    @property
+    def trusted_keys(self) -> Path:
+        """The public keys' folder with its default filled in."""
+        return self.trusted_keys_dir or self.home / "keys" / "trusted"
+
+    @property
+    def serving_root(self) -> Path:
+        """The local target's folder with its default filled in."""
+        return self.serving_dir or self.home / "serving"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        PolicyError: A variable is unknown or unreadable; names it and says what is wrong.
+    """
+    source = os.environ if environment is None else environment
+    given = {key.removeprefix(PREFIX).lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise PolicyError(first["msg"], field=name, hint="see include/docs/settings.md") from err
