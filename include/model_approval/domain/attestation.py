@@ -33,7 +33,7 @@ class Signature(Record):
 class Envelope(Record):
     """A DSSE envelope (https://github.com/secure-systems-lab/dsse), field names as its specification has them."""
 
-    payloadType: str = PAYLOAD_TYPE  # noqa: N815 - the specification's own name
+    payloadType: str = PAYLOAD_TYPE
     payload: str
     signatures: Annotated[tuple[Signature, ...], Field(min_length=1)]
 
@@ -55,7 +55,7 @@ class Statement(Record):
 
     type_: Annotated[str, Field(alias="_type")] = STATEMENT_TYPE
     subject: tuple[StatementSubject, ...]
-    predicateType: str  # noqa: N815 - the specification's own name
+    predicateType: str
     predicate: dict[str, JsonValue]
 
     def to_bytes(self) -> bytes:

@@ -9,9 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 
 class Record(BaseModel):
-    """An immutable value. Unknown keys are refused: a typo in a payload or policy must never pass unseen."""
+    """An immutable value. Unknown keys are refused: a typo in a payload or policy must never pass unseen.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Written under the names it is read by (`schema`, `_type`), so that what was stored can be read back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 def _in_utc(moment: datetime) -> datetime:

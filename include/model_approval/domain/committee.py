@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from model_approval.domain.base import Record, Slug, Subject
 
@@ -24,6 +24,11 @@ class Role(Record):
     title: Annotated[str, Field(min_length=1, max_length=120)]
     members: tuple[Subject, ...] = ()
     abilities: frozenset[Ability] = frozenset({Ability.VOTE})
+
+    @field_serializer("abilities")
+    def _in_order(self, abilities: frozenset[Ability]) -> list[str]:
+        # A set's order differs from process to process; the policy digest must not.
+        return sorted(abilities)
 
 
 class Committee(Record):

@@ -43,7 +43,7 @@ class KubernetesTarget(Record):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     store_endpoint_url: str | None = None
     """The object store's address as pods see it; presigned URLs are signed for it. Unset: the same as ours."""
-    store_reader_secret: Slug = "model-store-reader"
+    store_reader_secret: Slug = "model-store-reader"  # noqa: S105 - the name of a secret, not one
     """Secret in the serving namespace with read-only store credentials, used by the init container alone."""
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()

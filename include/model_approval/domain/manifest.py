@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -18,7 +18,7 @@ from model_approval.domain.digests import digest_of, sha256_of_stream
 from model_approval.domain.errors import IntegrityError
 
 MAX_FILES = 100_000
-_SCHEMA = "model-approval/artifact-manifest/v1"
+_SCHEMA: Final = "model-approval/artifact-manifest/v1"
 
 
 class FileEntry(Record):

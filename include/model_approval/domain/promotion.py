@@ -73,9 +73,7 @@ TRANSITIONS: dict[PromotionState, frozenset[PromotionState]] = {
     _S.REVOKED: frozenset(),
 }
 
-OPEN_STATES = frozenset(
-    {_S.REQUESTED, _S.VALIDATING, _S.BLOCKED, _S.IN_REVIEW, _S.APPROVED, _S.DEPLOYING}
-)
+OPEN_STATES = frozenset({_S.REQUESTED, _S.VALIDATING, _S.BLOCKED, _S.IN_REVIEW, _S.APPROVED, _S.DEPLOYING})
 
 
 class TransitionError(ModelApprovalError):

@@ -11,6 +11,7 @@ from model_approval.domain.base import Name, Reason, Record, Sha256, Slug, Subje
 from model_approval.domain.digests import digest_of
 
 DocumentPath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+ColumnName = Annotated[str, StringConstraints(max_length=256)]
 
 
 class RiskTier(StrEnum):
@@ -43,7 +44,7 @@ class RequestPayload(Record):
     """Kind of document -> path inside the artifact, for example `model_card: docs/model_card.md`."""
     classification: Annotated[str, StringConstraints(max_length=64)] | None = None
     licence: Annotated[str, StringConstraints(max_length=64)] | None = None
-    personal_data_columns: Annotated[tuple[Annotated[str, StringConstraints(max_length=256)], ...], Field(max_length=500)] = ()
+    personal_data_columns: Annotated[tuple[ColumnName, ...], Field(max_length=500)] = ()
     """Input columns that are declared to hold personal data."""
 
 
