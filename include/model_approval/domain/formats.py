@@ -1,0 +1,277 @@
+r"""What a file is, told by its first bytes; the name decides only among kinds of plain text.
+
+The rule against disguise: magic bytes always win over the suffix, so a pickle called `config.json` is a pickle. What
+cannot be told is `unknown`, and nobody downstream treats unknown as harmless.
+
+    >>> detect_format("weights.json", b"\x80\x04K\x01.")
+    'pickle'
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+HEAD_BYTES = 8192
+"""How much of a file's beginning the detection wants; more is ignored. A shorter head is taken for the whole file."""
+
+UNKNOWN = "unknown"
+EMPTY = "empty"
+
+_PREFIXES: tuple[tuple[bytes, str], ...] = (
+    (b"\x93NUMPY", "npy"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"GGUF", "gguf"),
+    (b"GGML", "ggml"),
+    (b"lmgg", "ggml"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x5d\x00\x00", "lzma"),
+    (b"BZh", "bzip2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"\x7fELF", "elf"),
+    (b"\xfe\xed\xfa\xce", "macho"),
+    (b"\xfe\xed\xfa\xcf", "macho"),
+    (b"\xce\xfa\xed\xfe", "macho"),
+    (b"\xcf\xfa\xed\xfe", "macho"),
+    (b"\xca\xfe\xba\xbe", "macho"),  # also a Java class: code either way
+    (b"\x00asm", "wasm"),
+    (b"%PDF-", "pdf"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF8", "gif"),
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"SQLite format 3\x00", "sqlite"),
+)
+_SUFFIXES = {
+    ".json": "json",
+    ".sig": "json",
+    ".jsonl": "jsonl",
+    ".ipynb": "notebook",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".md": "markdown",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".py": "python",
+    ".pyi": "python",
+    ".sh": "script",
+    ".bash": "script",
+    ".js": "script",
+    ".ps1": "script",
+    ".bat": "script",
+    ".jinja": "template",
+    ".jinja2": "template",
+    ".j2": "template",
+    ".txt": "text",
+    ".rst": "text",
+    ".toml": "text",
+    ".ini": "text",
+    ".cfg": "text",
+    ".vocab": "text",
+}
+_NAMES = {  # files that carry no suffix by convention
+    "mlmodel": "yaml",
+    "readme": "text",
+    "license": "text",
+    "licence": "text",
+    "notice": "text",
+    "changelog": "text",
+    ".gitattributes": "text",
+}
+_JSON_START = frozenset('{["-0123456789tfn')
+_IMPORTS_BY_STACK = frozenset({"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_CALLS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
+
+
+def detect_format(path: str, head: bytes) -> str:
+    """Name the format of a file.
+
+    Args:
+        path: Relative path; only its last part and suffix are looked at, and only for plain text.
+        head: The file's first `HEAD_BYTES` bytes, or all of it when it is shorter.
+
+    Returns:
+        A short lower-case name such as `onnx`, `safetensors`, `pickle`, `torch`, `json`; `empty`; or `unknown`.
+    """
+    head = head[:HEAD_BYTES]
+    if not head:
+        return EMPTY
+    for prefix, name in _PREFIXES:
+        if head.startswith(prefix):
+            return name
+    for recognise in _RECOGNISERS:
+        found = recognise(head)
+        if found:
+            return found
+    return _text_format(path, head)
+
+
+def _zip(head: bytes) -> str | None:
+    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return None
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    return (
+        "torch" if name.endswith((b"/data.pkl", b"/.format_version", b"/byteorder")) or name == b"data.pkl" else "zip"
+    )
+
+
+def _tar(head: bytes) -> str | None:
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def _portable_executable(head: bytes) -> str | None:
+    if not head.startswith(b"MZ") or len(head) < 64:
+        return None
+    at = int.from_bytes(head[60:64], "little")
+    # DOS programs carry no PE header; they are programs all the same, so `MZ` with binary content is enough.
+    return "pe" if head[at : at + 4] == b"PE\0\0" or b"\0" in head[:64] else None
+
+
+def _flatbuffer(head: bytes) -> str | None:
+    return "tflite" if head[4:8] == b"TFL3" else None
+
+
+def _safetensors(head: bytes) -> str | None:
+    length = int.from_bytes(head[:8], "little")
+    return "safetensors" if len(head) > 9 and 2 <= length <= 100_000_000 and head[8:9] == b"{" else None
+
+
+def _zlib(head: bytes) -> str | None:
+    # RFC 1950: method 8, window <= 32 KiB, both bytes together a multiple of 31. Text can begin so, hence the last check.
+    if len(head) < 6 or head[0] not in (0x58, 0x68, 0x78) or int.from_bytes(head[:2], "big") % 31:
+        return None
+    return None if _decoded(head) is not None else "zlib"
+
+
+def _script(head: bytes) -> str | None:
+    return "script" if head.startswith((b"#!", b"\xef\xbb\xbf#!")) else None
+
+
+def _markup(head: bytes) -> str | None:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<script", b"<svg")):
+        return "html"
+    return "xml" if start.startswith(b"<?xml") else None
+
+
+def _pickle(head: bytes) -> str | None:
+    if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
+        return "pickle"
+    return "pickle" if _looks_like_old_pickle(head) else None
+
+
+def _looks_like_old_pickle(head: bytes) -> bool:
+    """Protocols 0 and 1 have no magic: it is one if it would import something and call it, or end well."""
+    depth, imported = 0, False
+    try:
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(head)):
+            if opcode.name in ("GLOBAL", "INST"):
+                if not all(part.isidentifier() for part in str(argument).replace(" ", ".").split(".")):
+                    return False
+                imported = True
+            imported = imported or opcode.name in _IMPORTS_BY_STACK
+            if imported and opcode.name in _CALLS:
+                return True
+            if opcode.name == "STOP":
+                return depth > 0
+            if pickletools.markobject not in opcode.stack_before:
+                if len(opcode.stack_before) > depth:
+                    return False
+                depth -= len(opcode.stack_before)
+            depth += len(opcode.stack_after)
+    except (ValueError, IndexError, KeyError, OverflowError):
+        return False
+    return False
+
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_ONNX_FIELDS = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _BYTES, 7: _BYTES, 8: _BYTES}
+_ONNX_FIELDS |= {14: _BYTES, 20: _BYTES, 25: _BYTES, 26: _BYTES}
+_ONNX_GRAPH = 7
+
+
+def _onnx(head: bytes) -> str | None:
+    """A ModelProto, by its fields: `ir_version` first, then known fields of the right wire type up to the graph."""
+    at, first = 0, True
+    while at < len(head):
+        key, at = _varint(head, at)
+        field, wire = key >> 3, key & 7
+        if key < 0 or _ONNX_FIELDS.get(field) != wire or (first and field != 1):
+            return None
+        if field == _ONNX_GRAPH:
+            return "onnx"
+        value, at = _varint(head, at)
+        if value < 0 or (first and not 1 <= value <= 127):
+            return None
+        first = False
+        at += value if wire == _BYTES else 0
+    return "onnx" if at >= HEAD_BYTES else None  # a file that ends before its graph is none
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(data):
+            return -1, at
+        byte = data[at]
+        value, at = value | (byte & 0x7F) << shift, at + 1
+        if byte < 0x80:
+            return value, at
+    return -1, at
+
+
+# Text-like recognisers come after the binary ones; pickles of protocol 0 are text, hence before the suffix is believed.
+_RECOGNISERS: tuple[Callable[[bytes], str | None], ...] = (
+    _zip,
+    _tar,
+    _portable_executable,
+    _flatbuffer,
+    _safetensors,
+    _script,
+    _markup,
+    _pickle,
+    _onnx,
+    _zlib,
+)
+
+
+def _text_format(path: str, head: bytes) -> str:
+    text = _decoded(head)
+    if text is None:
+        return UNKNOWN
+    name = PurePosixPath(path).name.lower()
+    named = _SUFFIXES.get(PurePosixPath(name).suffix) or _NAMES.get(name)
+    if named in ("json", "jsonl", "notebook"):
+        return named if _starts_as_json(text, whole=named == "json" and len(head) < HEAD_BYTES) else "text"
+    return named or UNKNOWN
+
+
+def _starts_as_json(text: str, *, whole: bool) -> bool:
+    if text.lstrip("\ufeff \t\r\n")[:1] not in _JSON_START:
+        return False
+    if whole:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _decoded(head: bytes) -> str | None:
+    """The head as text: UTF-8 without control characters, its last character possibly cut; else None."""
+    cut = 0 if len(head) < HEAD_BYTES else 3
+    for length in range(len(head), len(head) - cut - 1, -1):
+        try:
+            text = head[:length].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return None if any(ord(char) < 32 and char not in "\t\n\r\f" for char in text) else text
+    return None
