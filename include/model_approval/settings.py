@@ -39,6 +39,8 @@ class Settings(BaseModel):
     audit_bucket: str = "model-audit"
     audit_lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
     """GOVERNANCE only for trials: an administrator can lift it."""
+    evidence_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 365
+    """How long the evidence bucket locks each object from its first byte; policies lock audit entries themselves."""
     mlflow_tracking_uri: str | None = None
     """Unset: no MLflow registry is watched."""
     mlflow_artifact_root: str | None = None
