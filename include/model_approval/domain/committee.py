@@ -44,3 +44,8 @@ class Committee(Record):
         return tuple(
             name for name, role in sorted(self.roles.items()) if subject in role.members and ability in role.abilities
         )
+
+    def members_with(self, role: str, ability: Ability = Ability.VOTE) -> frozenset[str]:
+        """Who has that ability through that role; nobody when the role is unknown or lacks it."""
+        found = self.roles.get(role)
+        return frozenset(found.members) if found and ability in found.abilities else frozenset()

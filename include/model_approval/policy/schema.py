@@ -54,7 +54,15 @@ class VersioningRules(Record):
 class SecurityHeaderRules(Record):
     """Rules `security-headers.*`: what the artifact and its serving configuration declare about themselves."""
 
-    formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("onnx", "safetensors", "json", "yaml", "markdown", "csv", "text")
+    formats: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "onnx",
+        "safetensors",
+        "json",
+        "yaml",
+        "markdown",
+        "csv",
+        "text",
+    )
     """Formats allowed in the artifact, as the magic bytes and suffix tell them."""
     signature: Literal["optional", "required"] = "optional"
     """An OpenSSF model signature (`model.sig`) in the artifact."""
@@ -275,6 +283,6 @@ class FrozenPolicy(Record):
     def eligible_voters(self, request: PromotionRequest) -> dict[str, frozenset[str]]:
         """For each role of the quorum, who may vote on this request."""
         return {
-            rule.role: frozenset(self.committee.roles[rule.role].members) - request.contributors
+            rule.role: self.committee.members_with(rule.role) - request.contributors
             for rule in self.policy.review.quorum
         }
