@@ -91,6 +91,8 @@ class AuditEntry(Record):
     sequence: Annotated[int, Field(ge=0)]
     previous: Sha256
     event: AuditEvent
+    retention_days: Annotated[int, Field(ge=1)]
+    """How long the entry was promised to be locked, counted from the event: signed, so that an auditor can check it."""
     writer: str
     """Key id of the writer whose signature is on the entry."""
 

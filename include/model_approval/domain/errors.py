@@ -5,6 +5,7 @@
     ├─ RequestRefusedError        a request that cannot start, or intake's no: the requester mends it
     ├─ NotFoundError              no such request, model version, policy
     ├─ IntegrityError             bytes, signature or record differ from what was pinned: nothing proceeds
+    │  └─ UntrustedKeyError       signed, but by a key nobody trusts here
     ├─ EvidenceError              a validator's output breaks the contract: its check is *errored*, not failed
     ├─ DecisionError              not allowed (403); stale, or already decided (409)
     ├─ DeploymentError            the target took the manifest but the model does not serve as promised
@@ -66,6 +67,12 @@ class IntegrityError(ModelApprovalError):
     """Something is not what was pinned, signed or recorded. Never retried: somebody must look."""
 
     code = "MA-3001"
+
+
+class UntrustedKeyError(IntegrityError):
+    """Every signature names a key that is not trusted here."""
+
+    code = "MA-3002"
 
 
 class EvidenceError(ModelApprovalError):
