@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, ValidationError
 
+from model_approval.domain.audit import AuditEntry
 from model_approval.domain.base import Record
 from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import IntegrityError
@@ -107,3 +108,26 @@ def decision_from(payload: bytes) -> Decision:
     if statement.subject != (subject(f"{decision.model}/{decision.version}", decision.artifact_digest),):
         raise IntegrityError("the signed statement's subject is not the artifact that its decision names")
     return decision
+
+
+def entry_statement(entry: AuditEntry) -> Statement:
+    """The statement that is signed for an audit entry; its first subject is the event itself."""
+    named = {"event": entry.event.id, **entry.event.subjects}
+    return Statement(
+        subject=tuple(subject(name, digest) for name, digest in named.items()),
+        predicateType=AUDIT_ENTRY,
+        predicate=entry.model_dump(mode="json"),
+    )
+
+
+def entry_from(payload: bytes) -> AuditEntry:
+    """Read an audit entry back from verified payload bytes.
+
+    Raises:
+        IntegrityError: The payload is not an audit entry.
+    """
+    statement = Statement.from_bytes(payload, predicate_type=AUDIT_ENTRY)
+    try:
+        return AuditEntry.model_validate(statement.predicate)
+    except ValidationError as err:
+        raise IntegrityError(f"the signed audit entry cannot be read: {err.errors()[0]['msg']}") from err
