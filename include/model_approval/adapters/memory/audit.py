@@ -1,4 +1,4 @@
-"""An audit log in a dictionary. It keeps what it is given as faithfully as a locked bucket, and tests can tamper with it."""
+"""An audit log in a dictionary: as faithful as a locked bucket, and open to tests that play the attacker."""
 
 from __future__ import annotations
 

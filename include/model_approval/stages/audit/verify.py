@@ -148,7 +148,7 @@ class StreamCheck:
             self._doubtful = self._problems[-1]
 
     def _settle_doubt(self, *, chained: bool) -> None:
-        """Judge the entry before, which could not be believed: bytes that the chain does not know were changed later."""
+        """Judge the entry before, if it could not be believed: bytes unknown to the chain were changed later."""
         doubtful, self._doubtful = self._doubtful, None
         if doubtful and not chained and doubtful.kind is not ProblemKind.UNKNOWN_KEY:
             self._problems.remove(doubtful)
