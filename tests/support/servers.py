@@ -46,11 +46,10 @@ def wait_until(condition, *, timeout_s: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def settings_for(store: SeaweedFs, *, tracking_uri: str | None = None, **changes: object) -> Settings:
-    """Settings that reach a store, and an MLflow server if one is given; anything else by name."""
+def settings_for(store: SeaweedFs, **changes: object) -> Settings:
+    """Settings that reach a store; anything else (`mlflow_tracking_uri=server.url`) by name."""
     fields = {
         **store.settings().model_dump(),
-        "mlflow_tracking_uri": tracking_uri,
         "mlflow_artifact_root": f"s3://{MODELS_BUCKET}/",
         "s3_registry_bucket": REGISTRY_BUCKET,
         **changes,
