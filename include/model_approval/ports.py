@@ -68,6 +68,10 @@ class ModelRegistry(Protocol):
         """Point the alias `champion-<environment>` to this version and write the description. Idempotent."""
         ...
 
+    def uncrown(self, model: str, environment: str) -> None:
+        """Remove the alias `champion-<environment>`: nothing serves there now. Idempotent."""
+        ...
+
 
 class ArtifactStore(Protocol):
     """Reads model bytes. Never writes, never loads."""

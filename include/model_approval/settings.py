@@ -63,6 +63,12 @@ class Settings(BaseModel):
     """Where people reach Airflow; for links in messages and registry entries."""
 
     @property
+    def registry_names(self) -> tuple[str, ...]:
+        """The registries that are watched."""
+        watched = {"mlflow": self.mlflow_tracking_uri, "s3": self.s3_registry_bucket}
+        return tuple(name for name, where in watched.items() if where)
+
+    @property
     def review_database_url(self) -> str:
         """The database URL with its default filled in."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'reviews.sqlite'}"

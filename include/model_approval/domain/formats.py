@@ -145,7 +145,7 @@ def _safetensors(head: bytes) -> str | None:
 
 
 def _zlib(head: bytes) -> str | None:
-    # RFC 1950: method 8, window <= 32 KiB, both bytes together a multiple of 31. Text can begin so, hence the last check.
+    # RFC 1950: method 8, window <= 32 KiB, both bytes a multiple of 31. Text can begin so too.
     if len(head) < 6 or head[0] not in (0x58, 0x68, 0x78) or int.from_bytes(head[:2], "big") % 31:
         return None
     return None if _decoded(head) is not None else "zlib"

@@ -68,7 +68,8 @@ TRANSITIONS: dict[PromotionState, frozenset[PromotionState]] = {
     _S.DEPLOYING: frozenset({_S.DEPLOYED, _S.DEPLOYMENT_FAILED}),
     _S.DEPLOYED: frozenset({_S.SUPERSEDED, _S.ROLLED_BACK, _S.REVOKED}),
     _S.DEPLOYMENT_FAILED: frozenset(),
-    _S.SUPERSEDED: frozenset(),
+    # A superseded version comes back when its successor is rolled back; its approval can still be revoked.
+    _S.SUPERSEDED: frozenset({_S.DEPLOYED, _S.REVOKED}),
     _S.ROLLED_BACK: frozenset(),
     _S.REVOKED: frozenset(),
 }
@@ -130,6 +131,8 @@ class Promotion(Record):
     evidence_digest: Sha256 | None = None
     """Digest over all evidence and outcomes; a vote names the one that was on the page."""
     review_deadline: UtcTime | None = None
+    run_seen: bool = False
+    """Whether its DAG run has begun; until then the intake sensor sees to it that one is started."""
     expedited: bool = False
 
     @property

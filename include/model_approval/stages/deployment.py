@@ -1,0 +1,246 @@
+"""Step 5, deploy: only a verified, signed approval of exactly these bytes makes anything serve.
+
+No task state is trusted: anyone who may edit a DAG run can mark the review task successful. So the signature, the
+quorum inside it, the evidence objects and the bytes are all checked again here, immediately before the effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+from pydantic import JsonValue
+
+from model_approval.domain.audit import Action, Actor
+from model_approval.domain.deployment import DeploymentSpec, ServingConfig, deployment_name
+from model_approval.domain.errors import (
+    DeploymentError,
+    IntegrityError,
+    ModelApprovalError,
+    OutsideSystemError,
+    RequestRefusedError,
+)
+from model_approval.domain.manifest import require_same_bytes
+from model_approval.domain.promotion import Candidate, Promotion, PromotionState
+from model_approval.domain.review import Decision
+from model_approval.policy.decide import decision_problems
+from model_approval.policy.schema import FrozenPolicy
+from model_approval.ports import Deployer, Services
+from model_approval.stages.evidence import verify_evidence
+from model_approval.stages.probe import probe
+from model_approval.stages.progress import Step, load, move, publish, write
+from model_approval.stages.signing import decision_digest, signed_decision
+
+_ACTOR = Actor.service("deployment")
+
+
+def deploy(services: Services, *, request_id: str) -> Promotion:
+    """Verify everything once more, deploy, prove that it serves as promised, and crown it in the registry.
+
+    Returns:
+        The promotion: `deployed`, or `deployment_failed` with the reason after the champion is back.
+
+    Raises:
+        RequestRefusedError: The promotion is not approved, whatever the task before this one says.
+        OutsideSystemError: A system cannot be reached; run the step again, it resumes.
+    """
+    promotion, frozen = load(services, request_id)
+    if promotion.state is PromotionState.DEPLOYED:
+        return _crown(services, promotion)
+    if promotion.state not in (PromotionState.APPROVED, PromotionState.DEPLOYING):
+        raise RequestRefusedError(
+            f"{request_id} is {promotion.state}, not approved: nothing is deployed",
+            hint="only a decision on the review page approves; marking a task successful in Airflow does not",
+        )
+    try:
+        decision = _verified_decision(services, promotion, frozen)
+        spec = deployment_spec(services, promotion, frozen, decision)
+    except (IntegrityError, DeploymentError) as err:
+        return _fail(services, _deploying(services, promotion), str(err))
+    promotion = _deploying(services, promotion)
+    deployer = services.deployer_for(frozen.target)
+    try:
+        deployer.apply(spec)
+        deployment = deployer.wait_ready(spec)
+        findings = probe(services, deployer, spec, frozen)
+    except OutsideSystemError:
+        raise
+    except ModelApprovalError as err:
+        restored = restore_champion(services, promotion, frozen, deployer)
+        return _fail(services, promotion, f"{err}; {restored}")
+    promotion = _deployed(services, promotion, {"endpoint": deployment.endpoint, "probe": findings})
+    return _crown(services, promotion)
+
+
+def deployment_spec(
+    services: Services, promotion: Promotion, frozen: FrozenPolicy, decision: Decision
+) -> DeploymentSpec:
+    """What the target must serve.
+
+    Raises:
+        IntegrityError: The bytes in the artifact store are not the approved ones; names each file.
+    """
+    candidate = _candidate(promotion)
+    found = services.artifacts.manifest(candidate.artifact_uri)
+    require_same_bytes(candidate.manifest, found, where=f"{promotion.request.model} {promotion.request.version}")
+    serving = services.artifacts.read(candidate.artifact_uri, frozen.policy.deployment.serving, limit_bytes=100_000)
+    request = promotion.request
+    envelope = services.reviews.decision(promotion.id)
+    if envelope is None:
+        raise IntegrityError(f"{promotion.id} has no signed decision")
+    return DeploymentSpec(
+        name=deployment_name(request.model, request.environment),
+        model=request.model,
+        version=request.version,
+        environment=request.environment,
+        request_id=promotion.id,
+        artifact_digest=decision.artifact_digest,
+        artifact_uri=candidate.artifact_uri,
+        manifest=candidate.manifest,
+        policy_digest=request.policy_digest,
+        decision_digest=decision_digest(envelope),
+        serving=ServingConfig.model_validate(yaml.safe_load(serving) or {}),
+        readiness_timeout_s=frozen.policy.deployment.readiness_timeout_s,
+    )
+
+
+def restore_champion(services: Services, promotion: Promotion, frozen: FrozenPolicy, deployer: Deployer) -> str:
+    """Put the version that served before back, or take the failed one away when there was none.
+
+    Returns:
+        What was done, in words.
+    """
+    name = deployment_name(promotion.request.model, promotion.request.environment)
+    others = services.reviews.deployed(promotion.request.model, promotion.request.environment)
+    champion = next((other for other in others if other.id != promotion.id), None)
+    step = Step(Action.DEPLOYMENT_ROLLED_BACK, _ACTOR, f"back to {champion.id if champion else 'nothing'}")
+    write(services, promotion, step, key=f"restore:{promotion.record_version}")
+    if champion is None:
+        deployer.remove(name)
+        return "there was no champion before, so nothing serves now"
+    champion_policy = services.reviews.policy(champion.request.policy_digest)
+    decision = signed_decision(services, request_id=champion.id)
+    if decision is None:
+        raise IntegrityError(f"the champion {champion.id} has no signed decision; nothing is put back")
+    spec = deployment_spec(services, champion, champion_policy, decision)
+    deployer.apply(spec)
+    deployer.wait_ready(spec)
+    return f"the champion {champion.request.model} {champion.request.version} serves again"
+
+
+def roll_back(
+    services: Services, *, request_id: str, subject: str, reason: str, revoke: bool = False
+) -> Promotion:
+    """Take a deployed version out of service and put the one before back; `revoke` withdraws its approval too.
+
+    Raises:
+        RequestRefusedError: It is not deployed (or, to revoke, not approved either), or there is no reason.
+    """
+    promotion, frozen = load(services, request_id)
+    to = PromotionState.REVOKED if revoke else PromotionState.ROLLED_BACK
+    if promotion.state is to:
+        return promotion
+    if len(reason.strip()) < 3:
+        raise RequestRefusedError(f"to take {request_id} out of service, give a reason")
+    serving = promotion.state is PromotionState.DEPLOYED
+    if not serving and not (revoke and promotion.state is PromotionState.APPROVED):
+        raise RequestRefusedError(f"{request_id} is {promotion.state}; there is nothing to take out of service")
+    before = _predecessor(services, promotion) if serving else None
+    step = Step(Action.DEPLOYMENT_ROLLED_BACK, Actor.person(subject), reason, details={"revoked": revoke})
+    if serving:
+        write(services, promotion, step, key=f"{to}:{promotion.record_version + 1}", state=to)
+        _serve_again(services, promotion, frozen, before)
+    promotion = move(services, promotion, to, step)
+    publish(services, promotion)
+    return promotion
+
+
+def _verified_decision(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Decision:
+    decision = signed_decision(services, request_id=promotion.id)
+    if decision is None:
+        raise IntegrityError(f"{promotion.id} is marked {promotion.state} but has no signed decision")
+    problems = list(decision_problems(frozen, promotion, decision, now=services.clock()))
+    recomputed = verify_evidence(services, promotion, frozen)
+    if recomputed != decision.evidence_digest:
+        problems.append("the evidence in the store is not what the decision was made on")
+    if problems:
+        raise IntegrityError(f"the signed decision does not allow this deployment: {'; '.join(problems)}")
+    return decision
+
+
+def _deploying(services: Services, promotion: Promotion) -> Promotion:
+    if promotion.state is PromotionState.DEPLOYING:
+        return promotion
+    return move(services, promotion, PromotionState.DEPLOYING, Step(Action.DEPLOYMENT_STARTED, _ACTOR))
+
+
+def _fail(services: Services, promotion: Promotion, reason: str) -> Promotion:
+    promotion = move(
+        services, promotion, PromotionState.DEPLOYMENT_FAILED, Step(Action.DEPLOYMENT_FAILED, _ACTOR, reason[:4000])
+    )
+    publish(services, promotion)
+    return promotion
+
+
+def _deployed(services: Services, promotion: Promotion, details: Mapping[str, JsonValue]) -> Promotion:
+    step = Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, "serves as promised", details=details)
+    return move(services, promotion, PromotionState.DEPLOYED, step)
+
+
+def _supersede_others(services: Services, promotion: Promotion) -> None:
+    for other in services.reviews.deployed(promotion.request.model, promotion.request.environment):
+        if other.id != promotion.id and other.state_since <= promotion.state_since:
+            step = Step(Action.PROMOTION_SUPERSEDED, _ACTOR, f"by {promotion.id}")
+            publish(services, move(services, other, PromotionState.SUPERSEDED, step))
+
+
+def _crown(services: Services, promotion: Promotion) -> Promotion:
+    """The registry comes last: a registry that cannot be reached leaves a true record and a step to repeat."""
+    _supersede_others(services, promotion)
+    request = promotion.request
+    step = Step(Action.REGISTRY_UPDATED, _ACTOR, f"alias champion-{request.environment} -> {request.version}")
+    write(services, promotion, step, key=f"crown:{request.version}")
+    description = f"Approved and deployed to {request.environment} by promotion {promotion.id}."
+    services.registries[request.registry].crown(
+        request.model, request.version, request.environment, description=description
+    )
+    publish(services, promotion)
+    return promotion
+
+
+def _predecessor(services: Services, promotion: Promotion) -> Promotion | None:
+    """The superseded promotion that served before this one."""
+    request = promotion.request
+    earlier = [
+        other
+        for other in services.reviews.find([PromotionState.SUPERSEDED])
+        if (other.request.model, other.request.environment) == (request.model, request.environment)
+        and other.state_since <= promotion.state_since
+    ]
+    return max(earlier, key=lambda other: other.state_since, default=None)
+
+
+def _serve_again(
+    services: Services, promotion: Promotion, frozen: FrozenPolicy, before: Promotion | None
+) -> None:
+    deployer = services.deployer_for(frozen.target)
+    request = promotion.request
+    registry = services.registries[request.registry]
+    decision = signed_decision(services, request_id=before.id) if before else None
+    if before is None or decision is None:
+        deployer.remove(deployment_name(request.model, request.environment))
+        registry.uncrown(request.model, request.environment)
+        return
+    spec = deployment_spec(services, before, services.reviews.policy(before.request.policy_digest), decision)
+    deployer.apply(spec)
+    deployer.wait_ready(spec)
+    why = f"Serves again since {promotion.id} was taken out of service."
+    registry.crown(request.model, before.request.version, request.environment, description=why)
+    step = Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, why)
+    publish(services, move(services, before, PromotionState.DEPLOYED, step))
+
+
+def _candidate(promotion: Promotion) -> Candidate:
+    if promotion.candidate is None:
+        raise IntegrityError(f"{promotion.id} has no pinned artifact")
+    return promotion.candidate
