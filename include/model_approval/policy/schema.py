@@ -113,7 +113,7 @@ class IntakeRules(Record):
     versioning: VersioningRules = VersioningRules()
     security_headers: SecurityHeaderRules = SecurityHeaderRules()
     privacy: PrivacyRules | None = None
-    documents: tuple[str, ...] = ()
+    documents: tuple[Name, ...] = ()
     """Kinds of documents that must be in the artifact, for example `model_card`."""
     max_artifact_bytes: Annotated[int, Field(gt=0)] = 50 * 1024**3
 

@@ -1,0 +1,166 @@
+"""Evidence -> outcomes: what the policy makes of what the validators reported. Pure.
+
+For each check the last run counts. Only a rule that the evidence plainly satisfies passes: no evidence is `errored`,
+a limitation turns a would-be pass into `inconclusive`, and so does a figure too close to its limit to tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_approval.domain.evidence import Device, Evidence, RuleOutcome, StoredEvidence, Verdict
+from model_approval.domain.manifest import ArtifactManifest
+from model_approval.policy.limits import Judgement, judge_limit, limit_words
+from model_approval.policy.readiness import Readiness, readiness
+from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy
+
+__all__ = ["Readiness", "evaluate_checks", "last_run", "readiness"]
+
+_NAMED = 5
+"""How many files or findings a reason names; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What every rule of a check is judged on."""
+
+    check: Check
+    evidence: Evidence
+    manifest: ArtifactManifest
+    has_champion: bool
+
+
+def evaluate_checks(
+    frozen: FrozenPolicy, evidence: Sequence[StoredEvidence], *, manifest: ArtifactManifest, has_champion: bool
+) -> tuple[RuleOutcome, ...]:
+    """One outcome for every rule of every check, in the policy's order.
+
+    Args:
+        frozen: The policy as it was when the request came in.
+        evidence: All runs of all checks; the last run of each counts.
+        manifest: The pinned bytes; coverage is measured against it.
+        has_champion: Whether a champion was pinned, so that relative limits must have a baseline.
+    """
+    return tuple(
+        outcome
+        for check in frozen.policy.checks
+        for outcome in _evaluate_check(check, last_run(evidence, check.name), manifest, has_champion)
+    )
+
+
+def last_run(evidence: Sequence[StoredEvidence], check: str) -> StoredEvidence | None:
+    """The run of a check that counts: the one with the highest number, whatever it brought."""
+    return max((item for item in evidence if item.check == check), key=lambda item: item.run, default=None)
+
+
+def _evaluate_check(
+    check: Check, stored: StoredEvidence | None, manifest: ArtifactManifest, has_champion: bool
+) -> list[RuleOutcome]:
+    problem = _why_unusable(check, stored, manifest)
+    if problem or stored is None or stored.evidence is None:
+        return [_outcome(check, rule, Judgement(Verdict.ERRORED, problem)) for rule in check.rules]
+    ground = _Ground(check, stored.evidence, manifest, has_champion)
+    return [_evaluate_rule(ground, rule) for rule in check.rules]
+
+
+def _why_unusable(check: Check, stored: StoredEvidence | None, manifest: ArtifactManifest) -> str:
+    if stored is None:
+        return f"{check.name} brought no evidence: it has not run"
+    if stored.evidence is None or not stored.is_usable:
+        return f"{check.name} brought no evidence: {stored.error or 'no reason is recorded'}"
+    found = stored.evidence
+    if (found.check, found.validator) != (check.name, check.validator):
+        return f"the evidence is of {found.validator} for {found.check}, not of {check.validator} for {check.name}"
+    if found.artifact_digest != manifest.artifact_digest:
+        return f"the evidence is about {found.artifact_digest}, not about the pinned {manifest.artifact_digest}"
+    return ""
+
+
+def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
+    evidence = ground.evidence
+    if rule.limit is not None:
+        metric = evidence.metric(rule.limit.metric)
+        judged = _on_device(ground, judge_limit(rule.limit, metric, has_champion=ground.has_champion))
+    elif rule.findings is not None:
+        judged = _judge_findings(ground, rule.findings)
+    else:
+        judged = _judge_coverage(evidence, ground.manifest)
+    if judged.verdict is Verdict.PASSED and evidence.limitations:
+        judged = judged.but(Verdict.INCONCLUSIVE, "; ".join(evidence.limitations))
+    return _outcome(ground.check, rule, judged, evidence=evidence)
+
+
+def _on_device(ground: _Ground, judged: Judgement) -> Judgement:
+    """A figure from the wrong device says neither yes nor no."""
+    device, check = ground.evidence.device, ground.check
+    if check.validator != "gpu_benchmark" or judged.verdict is Verdict.ERRORED or device is Device.CUDA:
+        return judged
+    if device is Device.NONE:
+        return judged.but(Verdict.INCONCLUSIVE, "the benchmark does not say what it ran on")
+    if not check.allow_cpu:
+        return judged.but(Verdict.INCONCLUSIVE, "measured on a CPU; the policy asks for a GPU")
+    return judged.but(judged.verdict, "measured on a CPU, as the policy allows")
+
+
+def _judge_findings(ground: _Ground, limit: FindingLimit) -> Judgement:
+    counted = [one for one in ground.evidence.findings if one.severity.rank >= limit.severity.rank]
+    kind = f"of severity {limit.severity}" + ("" if limit.severity == "critical" else " or worse")
+    if len(counted) > limit.maximum:
+        worst_first = sorted(counted, key=lambda one: (-one.severity.rank, one.file, one.rule))
+        named = _some([f"{one.rule} in {one.file}" if one.file else one.rule for one in worst_first])
+        words = f"{_count(len(counted), 'finding')} {kind}, {limit.maximum} allowed: {named}"
+        return Judgement(Verdict.FAILED, words)
+    words = f"{_count(len(counted), 'finding') if counted else 'no finding'} {kind}"
+    has_coverage_rule = any(rule.coverage is not None for rule in ground.check.rules)
+    if not has_coverage_rule and (missing := _uncovered(ground.evidence, ground.manifest)):
+        return Judgement(Verdict.INCONCLUSIVE, f"{words}, but not looked into: {_some(missing)}")
+    return Judgement(Verdict.PASSED, words)
+
+
+def _judge_coverage(evidence: Evidence, manifest: ArtifactManifest) -> Judgement:
+    missing = _uncovered(evidence, manifest)
+    total = _count(len(manifest.files), "file")
+    if missing:
+        return Judgement(Verdict.INCONCLUSIVE, f"{len(missing)} of {total} not looked into: {_some(missing)}")
+    return Judgement(
+        Verdict.PASSED, f"looked into all {total}" if len(manifest.files) > 1 else "looked into the one file"
+    )
+
+
+def _uncovered(evidence: Evidence, manifest: ArtifactManifest) -> list[str]:
+    """Files of the manifest that were not covered, each with the validator's note."""
+    covered = {one.path for one in evidence.coverage if one.covered}
+    notes = {one.path: one.note for one in evidence.coverage if not one.covered}
+    return [
+        f"{entry.path} ({notes[entry.path]})" if notes.get(entry.path) else entry.path
+        for entry in manifest.files
+        if entry.path in notes or entry.path not in covered
+    ]
+
+
+def _outcome(check: Check, rule: CheckRule, judged: Judgement, *, evidence: Evidence | None = None) -> RuleOutcome:
+    metric = evidence.metric(rule.limit.metric) if evidence and rule.limit else None
+    return RuleOutcome(
+        rule=rule.id,
+        check=check.name,
+        title=rule.title,
+        verdict=judged.verdict,
+        reason=judged.reason[:4000],
+        required=rule.required,
+        waivable=rule.waivable,
+        value=metric.value if metric else None,
+        unit=metric.unit if metric else "",
+        limit=limit_words(rule.limit) if rule.limit else "",
+        baseline=metric.baseline if metric else None,
+        device=evidence.device if evidence else Device.NONE,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest
