@@ -8,7 +8,7 @@ accepted request is started by its id, and a run that exists already is skipped.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG
@@ -32,7 +32,7 @@ def intake_dag(registry: str, settings: Settings) -> DAG:
         dag_display_name=f"Find tagged model versions: {registry}",
         doc_md=TRIAGE.format(registry=registry),
         schedule="@continuous",
-        start_date=datetime(2026, 1, 1),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=False,
@@ -49,7 +49,10 @@ def intake_dag(registry: str, settings: Settings) -> DAG:
         )
         accept = AcceptRequestsOperator(task_id="accept", registry=registry)
         start = TriggerDagRunOperator.partial(
-            task_id="start", logical_date=None, skip_when_already_exists=True, map_index_template="{{ task.trigger_run_id }}"
+            task_id="start",
+            logical_date=None,
+            skip_when_already_exists=True,
+            map_index_template="{{ task.trigger_run_id }}",
         ).expand_kwargs(accept.output)
         wait >> accept >> start
     return dag

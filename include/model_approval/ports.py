@@ -46,7 +46,9 @@ class ModelRegistry(Protocol):
         """All versions whose tag `promotion` is `requested`, oldest first; every page of them."""
         ...
 
-    def get(self, model: str, version: str) -> RegisteredVersion: ...
+    def get(self, model: str, version: str) -> RegisteredVersion:
+        """One version as the registry has it now. Raises NotFoundError."""
+        ...
 
     def payload_of(self, version: RegisteredVersion) -> str:
         """The raw JSON text of the metadata payload (tag `promotion.payload`); empty when there is none."""
@@ -80,7 +82,9 @@ class ArtifactStore(Protocol):
         """Hash every file below the URI, now. Cost: time proportional to the artifact's size, constant memory."""
         ...
 
-    def open(self, uri: str, path: str) -> AbstractContextManager[BinaryIO]: ...
+    def open(self, uri: str, path: str) -> AbstractContextManager[BinaryIO]:
+        """One file as a stream of bytes. Raises NotFoundError."""
+        ...
 
     def read(self, uri: str, path: str, *, limit_bytes: int) -> bytes:
         """A small file, whole. Raises NotFoundError, or EvidenceError when it is larger than the limit."""
@@ -110,7 +114,9 @@ class EvidenceStore(Protocol):
         """Keep a document of ours (validation results) with the evidence; returns its digest. Idempotent."""
         ...
 
-    def get_document(self, request_id: str, name: str) -> bytes: ...
+    def get_document(self, request_id: str, name: str) -> bytes:
+        """A document of ours. Raises NotFoundError."""
+        ...
 
 
 class ReviewStore(Protocol):
@@ -132,7 +138,9 @@ class ReviewStore(Protocol):
         """
         ...
 
-    def get(self, request_id: str) -> Promotion: ...
+    def get(self, request_id: str) -> Promotion:
+        """One promotion. Raises NotFoundError."""
+        ...
 
     def save(self, promotion: Promotion) -> None:
         """Replace the record if the stored `record_version` is exactly one lower.
@@ -183,9 +191,13 @@ class ReviewStore(Protocol):
         """Votes that stand (not withdrawn), oldest first."""
         ...
 
-    def grant(self, waiver: Waiver) -> None: ...
+    def grant(self, waiver: Waiver) -> None:
+        """Insert a waiver; the same one again is ignored."""
+        ...
 
-    def waivers(self, request_id: str) -> list[Waiver]: ...
+    def waivers(self, request_id: str) -> list[Waiver]:
+        """All waivers of a request, oldest first, expired ones too."""
+        ...
 
     def put_decision(self, request_id: str, envelope: Envelope, promotion: Promotion) -> None:
         """Store the signed decision and the promotion's new record in one transaction; the first one stays.
@@ -195,7 +207,9 @@ class ReviewStore(Protocol):
         """
         ...
 
-    def decision(self, request_id: str) -> Envelope | None: ...
+    def decision(self, request_id: str) -> Envelope | None:
+        """The signed decision, unverified; None before there is one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -222,7 +236,9 @@ class AuditLog(Protocol):
         """A stream's entries as stored, by sequence; constant memory."""
         ...
 
-    def streams(self) -> list[str]: ...
+    def streams(self) -> list[str]:
+        """Names of all streams, sorted."""
+        ...
 
 
 class Signer(Protocol):
@@ -230,7 +246,9 @@ class Signer(Protocol):
 
     key_id: str
 
-    def sign(self, payload: bytes) -> Envelope: ...
+    def sign(self, payload: bytes) -> Envelope:
+        """An envelope over exactly these bytes."""
+        ...
 
 
 class Verifier(Protocol):
@@ -266,15 +284,17 @@ class Deployer(Protocol):
         """Block until exactly this artifact serves. Raises DeploymentError with the target's own words."""
         ...
 
-    def current(self, name: str) -> Deployment | None: ...
+    def current(self, name: str) -> Deployment | None:
+        """What serves under that name; None when nothing does."""
+        ...
 
-    def call(
-        self, name: str, path: str, *, body: bytes | None = None, authenticated: bool = True
-    ) -> HttpReply:
+    def call(self, name: str, path: str, *, body: bytes | None = None, authenticated: bool = True) -> HttpReply:
         """Send one HTTP request to the live endpoint: GET without body, else POST of JSON."""
         ...
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Take it away; nothing to take away is fine."""
+        ...
 
 
 class DataProfiler(Protocol):
@@ -307,7 +327,9 @@ class ValidatorRunner(Protocol):
 class PolicyCatalog(Protocol):
     """The policies in force, each with its committee and target."""
 
-    def all(self) -> list[FrozenPolicy]: ...
+    def all(self) -> list[FrozenPolicy]:
+        """Every policy that can be used, by name."""
+        ...
 
     def problems(self) -> list[str]:
         """What is wrong with files that did not load, `file:line: field: ...` each."""
@@ -325,7 +347,9 @@ class PolicyCatalog(Protocol):
 class Notifier(Protocol):
     """Tells people. Must not raise: a lost message never stops a promotion."""
 
-    def notify(self, recipients: Sequence[str], subject: str, body: str) -> None: ...
+    def notify(self, recipients: Sequence[str], subject: str, body: str) -> None:
+        """Send one message to people named by subject; failures are logged, never raised."""
+        ...
 
 
 DeployerFor = Callable[[Target], Deployer]

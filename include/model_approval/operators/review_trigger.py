@@ -57,7 +57,9 @@ class ReviewPoller:
                 self._resolve(states)
             except Exception:  # the trigger's outer edge: whatever breaks, the reviews go on waiting
                 pause_s = min(pause_s * 2, _MAX_BACKOFF_S)
-                log.exception("cannot read the review store; %d reviews keep waiting, next try in %ss", len(ids), pause_s)
+                log.exception(
+                    "cannot read the review store; %d reviews keep waiting, next try in %ss", len(ids), pause_s
+                )
             await asyncio.sleep(pause_s)
 
     def _resolve(self, states: dict[str, tuple[PromotionState, bool]]) -> None:

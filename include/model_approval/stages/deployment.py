@@ -128,9 +128,7 @@ def restore_champion(services: Services, promotion: Promotion, frozen: FrozenPol
     return f"the champion {champion.request.model} {champion.request.version} serves again"
 
 
-def roll_back(
-    services: Services, *, request_id: str, subject: str, reason: str, revoke: bool = False
-) -> Promotion:
+def roll_back(services: Services, *, request_id: str, subject: str, reason: str, revoke: bool = False) -> Promotion:
     """Take a deployed version out of service and put the one before back; `revoke` withdraws its approval too.
 
     Raises:
@@ -220,9 +218,7 @@ def _predecessor(services: Services, promotion: Promotion) -> Promotion | None:
     return max(earlier, key=lambda other: other.state_since, default=None)
 
 
-def _serve_again(
-    services: Services, promotion: Promotion, frozen: FrozenPolicy, before: Promotion | None
-) -> None:
+def _serve_again(services: Services, promotion: Promotion, frozen: FrozenPolicy, before: Promotion | None) -> None:
     deployer = services.deployer_for(frozen.target)
     request = promotion.request
     registry = services.registries[request.registry]

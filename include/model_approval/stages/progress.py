@@ -43,9 +43,7 @@ def load(services: Services, request_id: str) -> tuple[Promotion, FrozenPolicy]:
     return promotion, services.reviews.policy(promotion.request.policy_digest)
 
 
-def move(
-    services: Services, promotion: Promotion, to: PromotionState, step: Step, **changes: object
-) -> Promotion:
+def move(services: Services, promotion: Promotion, to: PromotionState, step: Step, **changes: object) -> Promotion:
     """Record a state change, then make it.
 
     Raises:

@@ -48,9 +48,7 @@ class Ballot:
     authentication: str = "airflow-session"
 
 
-def cast_vote(
-    services: Services, *, request_id: str, reviewer: str, ballot: Ballot, seen: SeenDigests
-) -> Promotion:
+def cast_vote(services: Services, *, request_id: str, reviewer: str, ballot: Ballot, seen: SeenDigests) -> Promotion:
     """Take a vote and, when it completes the review, sign the decision.
 
     Raises:

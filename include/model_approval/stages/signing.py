@@ -21,9 +21,7 @@ def sign_decision(services: Services, promotion: Promotion, decision: Decision) 
         DecisionError: (conflict) another decision was stored first, or the promotion moved on.
     """
     envelope = services.signer.sign(decision_statement(decision).to_bytes())
-    following = promotion.moved(
-        PromotionState(decision.outcome), at=services.clock(), reason=decision.reason[:4000]
-    )
+    following = promotion.moved(PromotionState(decision.outcome), at=services.clock(), reason=decision.reason[:4000])
     step = Step(
         Action.DECISION_SIGNED,
         _ACTOR,
