@@ -1,0 +1,144 @@
+"""The validating pod as a plain object; pure.
+
+An init container holds the capabilities (presigned URLs), fetches and verifies the bytes; the main container runs
+the supervisor, which reads the one write-only URL from memory and starts the confined validator. Nothing secret is
+in any environment variable, argument, label or annotation: `kubectl get pod -o yaml` shows none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_approval.adapters.kubernetes.objects import (
+    CHECK_LABEL,
+    POD_SECURITY,
+    READ_ONLY_ROOT,
+    REQUEST_LABEL,
+    RUN_LABEL,
+    Json,
+    label_value,
+    mount,
+    placement,
+    recommended_labels,
+    scratch,
+)
+from model_approval.domain.deployment import KubernetesTarget
+from model_approval.policy.schema import Resources
+
+MAIN_CONTAINER = "base"
+"""The name that KubernetesPodOperator expects."""
+FETCH_CONTAINER = "fetch"
+JOB_FILE = "job.json.gz"
+_CAPABILITY_IN = "/capability-in"
+_CAPABILITY = "/capability"
+_UPLOAD_URL_FILE = f"{_CAPABILITY}/upload_url"
+_WORK = "/work"
+
+
+@dataclass(frozen=True)
+class PodJob:
+    """One run of one check as a pod. Holds no secret: the job itself lies in the Secret of the pod's name."""
+
+    request_id: str
+    check: str
+    validator: str
+    run: int
+    resources: Resources
+    timeout_s: int
+    """Limit of the running validator; its supervisor keeps it."""
+    target: KubernetesTarget
+
+    @property
+    def name(self) -> str:
+        """Name of pod and Secret. Deterministic: one run can never have two pods."""
+        return f"{self.request_id}-{self.check.replace('_', '-').lower()}-{self.run}"
+
+
+def validator_pod(job: PodJob) -> Json:
+    """The pod of one run of one check."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": job.name,
+            "namespace": job.target.validation_namespace,
+            "labels": {
+                **recommended_labels(job.validator, instance=job.name, component="validator"),
+                REQUEST_LABEL: label_value(job.request_id),
+                CHECK_LABEL: label_value(job.check),
+                RUN_LABEL: str(job.run),
+            },
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            # The cluster's own backstop, also when nobody watches. It counts from the node's acceptance, image pull and
+            # fetching included; the supervisor stops the validator itself after `timeout_s`.
+            "activeDeadlineSeconds": job.timeout_s + job.target.startup_timeout_s,
+            "terminationGracePeriodSeconds": 5,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "serviceAccountName": "validator",
+            "securityContext": POD_SECURITY,
+            **placement(job.target),
+            "initContainers": [_fetch_container(job)],
+            "containers": [_main_container(job)],
+            "volumes": _volumes(job),
+        },
+    }
+
+
+def _fetch_container(job: PodJob) -> Json:
+    arguments = ["--job", f"{_CAPABILITY_IN}/{JOB_FILE}", "--work", _WORK, "--capability", _UPLOAD_URL_FILE]
+    return {
+        **_container(job, FETCH_CONTAINER, "model_approval.validators.fetch", arguments),
+        "resources": _resources(job, gpu=0),
+        "volumeMounts": [
+            mount("capability-in", _CAPABILITY_IN, read_only=True),
+            mount("capability", _CAPABILITY),
+            mount("work", _WORK),
+            mount("tmp", "/tmp"),  # noqa: S108  (a path inside the container)
+        ],
+    }
+
+
+def _main_container(job: PodJob) -> Json:
+    arguments = ["--work", _WORK, "--validator", job.validator, "--upload-url-file", _UPLOAD_URL_FILE]
+    return {
+        **_container(job, MAIN_CONTAINER, "model_approval.validators.supervisor", arguments),
+        "resources": _resources(job, gpu=job.resources.gpu),
+        # The supervisor removes the URL's file once it has read it; therefore this mount is writable.
+        "volumeMounts": [mount("capability", _CAPABILITY), mount("work", _WORK), mount("tmp", "/tmp")],  # noqa: S108
+    }
+
+
+def _container(job: PodJob, name: str, module: str, arguments: list[str]) -> Json:
+    return {
+        "name": name,
+        "image": job.target.validator_image,
+        "imagePullPolicy": job.target.image_pull_policy,
+        "command": ["python", "-m", module],
+        "args": arguments,
+        "securityContext": READ_ONLY_ROOT,
+        # The last words of a container that fails without a termination message are its log's end.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _resources(job: PodJob, *, gpu: int) -> Json:
+    """Limits equal requests: the pod is of class Guaranteed, so no neighbour's burst enters a measurement."""
+    amounts = {
+        "cpu": job.resources.cpu,
+        "memory": job.resources.memory,
+        "ephemeral-storage": job.resources.ephemeral_storage,
+        **({job.target.gpu_resource: str(gpu)} if gpu else {}),
+    }
+    return {"requests": amounts, "limits": dict(amounts)}
+
+
+def _volumes(job: PodJob) -> list[Json]:
+    return [
+        {"name": "capability-in", "secret": {"secretName": job.name, "defaultMode": 0o440}},
+        scratch("capability", "1Mi", in_memory=True),
+        scratch("work", job.resources.ephemeral_storage),
+        scratch("tmp", "256Mi"),
+    ]

@@ -1,0 +1,177 @@
+"""What `ValidatorPodOperator` is at run time; imported only in workers, because the cncf provider is heavy.
+
+The provider's operator brings the pod up, survives restarts of worker and triggerer, and reads its logs. Around it
+stand the two things it does not know: the capability that goes in before the pod, and the evidence that counts after
+it. A pod that ended well proves nothing, and one that vanished must not pass: `finish_check` alone says whether the
+check ran.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk.exceptions import AirflowException
+
+from model_approval.adapters.kubernetes.capability import drop_capabilities, put_capability, tie_capability
+from model_approval.adapters.kubernetes.client import KubernetesClient
+from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.manifests import MAIN_CONTAINER, PodJob, validator_pod
+from model_approval.adapters.kubernetes.objects import RUN_LABEL
+from model_approval.ports import Services
+from model_approval.stages.validation import begin_check, finish_check
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from airflow.sdk import Context
+    from kubernetes.client.models import V1Pod
+
+    from model_approval.adapters.kubernetes.objects import Json
+
+_EVENT_RUN = "model_approval_run"
+"""Key under which the run's number travels through the trigger: the pod may be gone when the task resumes."""
+
+
+def pod_job(services: Services, request_id: str, *, check: str, run: int) -> PodJob | None:
+    """One run of a check, with the resources and limits of the request's own frozen policy.
+
+    Returns:
+        None when that policy has no such check, or validates elsewhere: the DAG follows the policy file of today.
+
+    Raises:
+        NotFoundError: No such request.
+    """
+    frozen = services.reviews.policy(services.reviews.get(request_id).request.policy_digest)
+    definition, cluster = frozen.check(check), frozen.target.kubernetes
+    if definition is None or cluster is None:
+        return None
+    return PodJob(
+        request_id=request_id,
+        check=check,
+        validator=definition.validator,
+        run=run,
+        resources=definition.resources,
+        timeout_s=definition.timeout_s,
+        target=cluster,
+    )
+
+
+class EvidencePodOperator(KubernetesPodOperator):
+    """One run of one check: capability in, pod, evidence home."""
+
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        services: Services,
+        job: PodJob,
+        poll_interval_s: float,
+        execution_timeout: timedelta | None,
+    ) -> None:
+        super().__init__(
+            task_id=task_id,
+            kubernetes_conn_id=job.target.connection_id,
+            namespace=job.target.validation_namespace,
+            pod_template_dict=validator_pod(job),
+            random_name_suffix=False,
+            base_container_name=MAIN_CONTAINER,
+            termination_message_policy="FallbackToLogsOnError",
+            deferrable=True,
+            poll_interval=poll_interval_s,
+            startup_timeout_seconds=job.target.startup_timeout_s,
+            execution_timeout=execution_timeout,
+            on_finish_action="delete_succeeded_pod",
+            do_xcom_push=False,
+            log_pod_spec_on_failure=False,
+            log_events_on_startup=False,
+            trigger_kwargs={_EVENT_RUN: job.run},
+        )
+        self._services = services
+        self._job = job
+
+    def convert_config_file_to_dict(self) -> None:
+        """Leave cluster credentials out of the trigger's row: the triggerer resolves the connection itself."""
+        self._config_dict = None
+
+    def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
+        """Take over the pod of an attempt that was cut off, in whatever phase it is; else make capability and pod."""
+        found = self.find_pod(self._job.target.validation_namespace, context=context)
+        if found is not None:
+            self._continue_run(int(found.metadata.labels.get(RUN_LABEL, self._job.run)))
+            return found
+        job = begin_check(
+            self._services,
+            request_id=self._job.request_id,
+            check=self._job.check,
+            run=self._job.run,
+            image_digest=self._job.target.validator_image,
+        )
+        put_capability(self._cluster(), self._job, job)
+        created = super().get_or_create_pod(pod_request_obj, context)
+        pod = self._cluster().get("Pod", self._job.target.validation_namespace, self._job.name)
+        if pod is not None:
+            tie_capability(self._cluster(), pod)
+        return created
+
+    def trigger_reentry(self, context: Context, event: dict[str, Any]) -> str:
+        """Bring the evidence home, or say why there is none.
+
+        Raises:
+            EvidenceError: The check is errored; the message is the pod's failure in words.
+            TaskDeferred: The triggerer stumbled while the pod is well: keep waiting.
+        """
+        self._continue_run(int(event.get(_EVENT_RUN, self._job.run)))
+        pod = self._cluster().get("Pod", event["namespace"], event["name"])
+        error = self._settle(context, event, pod) if pod else _vanished(event)
+        drop_capabilities(self._cluster(), self._job)
+        stored = finish_check(
+            self._services,
+            request_id=self._job.request_id,
+            check=self._job.check,
+            run=self._job.run,
+            error=error,
+            image_digest=self._job.target.validator_image,
+        )
+        return str(stored.digest)
+
+    def _settle(self, context: Context, event: dict[str, Any], pod: Json) -> str:
+        """Let the provider read logs and clean up; returns what went wrong, or nothing."""
+        reason = pod_failure_reason(pod, self._cluster().events_of(pod))
+        told = reason or str(event.get("message", "")) or f"the pod ended with {event['status']}"
+        stumbled = event["status"] == "error" and not reason
+        if not is_final(pod) and not (stumbled and event.get("_redefer_count", 0) < self.MAX_REDEFER_ATTEMPTS):
+            self._give_up(pod, told)
+            return told
+        succeeded = pod["status"]["phase"] == "Succeeded"
+        if is_final(pod):
+            # The pod's phase is the truth; the trigger may have timed out, or stumbled, at the last moment.
+            event = {"message": told, **event, "status": "success" if succeeded else "failed"}
+        try:
+            super().trigger_reentry(context, event)
+        except AirflowException as err:
+            self.log.info("The pod's failure, as the provider tells it: %s", err)
+            return told
+        return "" if succeeded else told
+
+    def _give_up(self, pod: Json, reason: str) -> None:
+        """Delete a pod that will not finish: it holds a GPU, or would start after its check was called errored."""
+        self.log.error("Giving up on pod %s: %s", pod["metadata"]["name"], reason)
+        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+        if any("running" in (status.get("state") or {}) for status in statuses):
+            self._write_logs(self.hook.get_pod(pod["metadata"]["name"], pod["metadata"]["namespace"]))
+        self._cluster().delete("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    def _continue_run(self, run: int) -> None:
+        self._job = replace(self._job, run=run)
+        self.trigger_kwargs = {**(self.trigger_kwargs or {}), _EVENT_RUN: run}
+
+    def _cluster(self) -> KubernetesClient:
+        return KubernetesClient(self.client.api_client)
+
+
+def _vanished(event: dict[str, Any]) -> str:
+    if event["status"] == "success":
+        return ""
+    return f"the pod {event['name']} vanished before it finished: it was deleted, or its node was lost"
