@@ -344,14 +344,6 @@ class PolicyCatalog(Protocol):
         ...
 
 
-class Notifier(Protocol):
-    """Tells people. Must not raise: a lost message never stops a promotion."""
-
-    def notify(self, recipients: Sequence[str], subject: str, body: str) -> None:
-        """Send one message to people named by subject; failures are logged, never raised."""
-        ...
-
-
 DeployerFor = Callable[[Target], Deployer]
 
 
@@ -369,5 +361,4 @@ class Services:
     deployer_for: DeployerFor
     profiler: DataProfiler
     policies: PolicyCatalog
-    notifier: Notifier
     clock: Clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.standard.utils.skipmixin import SkipMixin
 from airflow.sdk import BaseOperator
@@ -110,7 +110,7 @@ class RollBackOperator(BaseOperator):
 
     template_fields = ("request_id", "reason", "revoke")
 
-    def __init__(self, *, request_id: str, reason: str, revoke: str, **kwargs: object) -> None:
+    def __init__(self, *, request_id: str, reason: str, revoke: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.request_id, self.reason, self.revoke = request_id, reason, revoke
 

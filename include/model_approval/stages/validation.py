@@ -59,8 +59,7 @@ def finish_check(
     if not error:
         stored = bring_home(services, promotion, stored, image_digest)
     subjects = {"evidence": stored.digest} if stored.digest else {}
-    details = {"check": check, "run": run, "error": stored.error}
-    step = Step(Action.CHECK_FINISHED, _ACTOR, stored.error, subjects=subjects, details=dict(details))
+    step = Step(Action.CHECK_FINISHED, _ACTOR, stored.error, subjects=subjects, details={"check": check, "run": run})
     write(services, promotion, step, key=f"{check}:{run}")
     services.reviews.add_evidence(stored)
     if not stored.is_usable:

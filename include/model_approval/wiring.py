@@ -1,0 +1,127 @@
+"""Puts adapters behind ports: the one place that knows which outside system is which.
+
+Every import of an adapter happens inside a function, when its service is first needed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from model_approval.domain.deployment import Runtime, Target
+from model_approval.domain.errors import PolicyError
+from model_approval.policy.catalog import FileCatalog
+from model_approval.ports import Deployer, ModelRegistry, Services, ValidatorRunner
+from model_approval.settings import Settings, load_settings
+from model_approval.stages.audit import AuditReport, export_stream, verify_bundle, verify_log
+
+
+@cache
+def services() -> Services:
+    """This process's services, from its environment. Opens no connection yet."""
+    return make_services(load_settings())
+
+
+def make_services(settings: Settings) -> Services:
+    """Services over the real systems that the settings name."""
+    from model_approval.adapters.privacy_profiler import PrivacyProfiler
+    from model_approval.adapters.s3_artifacts import S3ArtifactStore
+    from model_approval.adapters.s3_audit import S3AuditLog
+    from model_approval.adapters.s3_evidence import S3EvidenceStore
+    from model_approval.adapters.signing import FileSigner, TrustedKeys
+    from model_approval.adapters.sql.reviews import SqlReviewStore
+
+    signer, verifier = FileSigner(settings.signing_key), TrustedKeys(settings.trusted_keys)
+    artifacts = S3ArtifactStore(settings)
+    return Services(
+        registries={name: _registry(name, settings) for name in settings.registry_names},
+        artifacts=artifacts,
+        evidence=S3EvidenceStore(settings),
+        reviews=SqlReviewStore(settings.review_database_url),
+        audit=S3AuditLog(settings, signer),
+        signer=signer,
+        verifier=verifier,
+        deployer_for=lambda target: _deployer(target, settings),
+        profiler=PrivacyProfiler(),
+        policies=FileCatalog(settings.config_dir),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+@cache
+def validator_runner() -> ValidatorRunner:
+    """Runs validators as child processes on this machine."""
+    from model_approval.adapters.local_validators import LocalValidatorRunner
+
+    return LocalValidatorRunner(load_settings())
+
+
+def initialise(settings: Settings) -> list[str]:
+    """Make keys, database and buckets where they are missing; says what was done, a line each."""
+    from model_approval.adapters.signing import create_key
+
+    lines = []
+    if settings.signing_key.exists():
+        lines.append(f"signing key: {settings.signing_key} is there")
+    else:
+        key_id = create_key(settings.signing_key, settings.trusted_keys)
+        lines.append(f"signing key: made {settings.signing_key} (key id {key_id[:12]})")
+    lines.append(upgrade_reviews(settings))
+    return [*lines, *_make_buckets(settings)]
+
+
+def upgrade_reviews(settings: Settings) -> str:
+    """Bring the review database up to date; says to which revision."""
+    from model_approval.adapters.sql.migrations import upgrade_database
+
+    upgrade_database(settings.review_database_url)
+    return "review database: up to date"
+
+
+def verify_whole_log(keys: Path | None) -> AuditReport:
+    """Verify the audit log where it lies, against the trusted keys (or those in another folder)."""
+    from model_approval.adapters.signing import TrustedKeys
+
+    verifier = TrustedKeys(keys or load_settings().trusted_keys)
+    return verify_log(services().audit, verifier)
+
+
+def verify_bundle_file(bundle: Path, keys: Path | None) -> AuditReport:
+    """Verify an exported file with nothing but public keys."""
+    from model_approval.adapters.signing import TrustedKeys
+
+    return verify_bundle(bundle.read_bytes(), TrustedKeys(keys or load_settings().trusted_keys))
+
+
+def export_record(request_id: str) -> bytes:
+    """One promotion's audit stream as a bundle."""
+    services().reviews.get(request_id)
+    return export_stream(services().audit, request_id)
+
+
+def _registry(name: str, settings: Settings) -> ModelRegistry:
+    if name == "mlflow":
+        from model_approval.adapters.mlflow_registry import MlflowRegistry
+
+        return MlflowRegistry(settings)
+    from model_approval.adapters.s3_registry import S3Registry
+
+    return S3Registry(settings)
+
+
+def _deployer(target: Target, settings: Settings) -> Deployer:
+    if target.runtime is Runtime.LOCAL:
+        from model_approval.adapters.local_serving import LocalDeployer
+        from model_approval.adapters.s3_artifacts import S3ArtifactStore
+
+        return LocalDeployer(settings, S3ArtifactStore(settings))
+    if target.kubernetes is None:
+        raise PolicyError(f"target {target.name} has no block `kubernetes`", file=f"targets/{target.name}.yaml")
+    from model_approval.adapters.kubernetes.deployer import KubernetesDeployer
+
+    return KubernetesDeployer(settings, target.kubernetes)
+
+
+def _make_buckets(settings: Settings) -> list[str]:
+    return []
