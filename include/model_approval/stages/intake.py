@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 
 import yaml
 from pydantic import ValidationError
@@ -18,6 +17,7 @@ from model_approval.domain.promotion import Candidate, ChampionRef, Document, Pr
 from model_approval.domain.request import RegisteredVersion
 from model_approval.policy.intake import IntakeFacts, static_outcomes
 from model_approval.policy.schema import FrozenPolicy
+from model_approval.policy.voting import quorum_gap
 from model_approval.ports import Services
 from model_approval.stages.progress import Step, load, move, publish
 
@@ -193,23 +193,25 @@ def _privacy_outcomes(
 def _eligibility_outcome(promotion: Promotion, frozen: FrozenPolicy, candidate: Candidate) -> RuleOutcome:
     """Refuse at once what nobody could approve, instead of parking it until it expires."""
     barred = frozenset({candidate.owner} if candidate.owner else ())
-    voters = frozen.eligible_voters(promotion.request)
-    short = [
-        f"role {rule.role} needs {rule.votes}, {len(voters[rule.role] - barred)} may vote"
-        for rule in frozen.policy.review.quorum
-        if len(voters[rule.role] - barred) < rule.votes
-    ]
-    if short:
+    voters = {role: people - barred for role, people in frozen.eligible_voters(promotion.request).items()}
+    needed = {rule.role: rule.votes for rule in frozen.policy.review.quorum}
+    unfilled = quorum_gap(needed, voters)
+    if unfilled:
+        short = "; ".join(f"{role} needs {needed[role]}, may vote: {_names(voters[role])}" for role in unfilled)
         advice = "add members to the committee; requester, contributors and run owner cannot vote"
-        return _no(f"nobody could approve this: {'; '.join(short)}; {advice}", "review.eligible", "Someone may approve")
-    names = json.dumps({role: len(people - barred) for role, people in sorted(voters.items())})
+        return _no(f"nobody could approve this: {short}; {advice}", "review.eligible", "Someone may approve")
+    names = "; ".join(f"{role}: {_names(people)}" for role, people in sorted(voters.items()))
     return RuleOutcome(
         rule="review.eligible",
         check="intake",
         title="Someone may approve",
         verdict=Verdict.PASSED,
-        reason=f"eligible voters by role: {names}",
+        reason=f"may vote: {names}",
     )
+
+
+def _names(people: frozenset[str]) -> str:
+    return ", ".join(sorted(people)) or "nobody"
 
 
 def _no(reason: str, rule: str, title: str) -> RuleOutcome:

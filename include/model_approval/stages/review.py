@@ -16,9 +16,8 @@ from model_approval.domain.committee import Ability
 from model_approval.domain.digests import digest_of
 from model_approval.domain.errors import DecisionError, Denial, IntegrityError
 from model_approval.domain.promotion import Promotion, PromotionState
-from model_approval.domain.review import Choice, Decision, Outcome, RemediationItem, Vote, Waiver
-from model_approval.policy.decide import decide, eligibility
-from model_approval.policy.evaluate import readiness
+from model_approval.domain.review import Choice, RemediationItem, Vote, Waiver
+from model_approval.policy.decide import decide, eligibility, entitled_to, review_readiness, withdrawal
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Services
 from model_approval.stages.audit import votes_in_log
@@ -120,7 +119,8 @@ def withdraw_request(services: Services, *, request_id: str, subject: str, reaso
     _require_reason(reason, "withdraw the request")
     step = Step(Action.REQUEST_WITHDRAWN, Actor.person(subject), reason)
     write(services, promotion, step, key=str(promotion.record_version))
-    decision = _empty_decision(services, promotion, frozen, Outcome.WITHDRAWN, f"withdrawn by {subject}: {reason}")
+    words = f"withdrawn by {subject}: {reason}"
+    decision = withdrawal(frozen, promotion, reason=words, now=services.clock())
     return sign_decision(services, promotion, decision)
 
 
@@ -136,12 +136,12 @@ def grant_waiver(
     _require_waiting(promotion)
     _require_seen(promotion, seen)
     _require_reason(reason, f"waive {rule}")
-    roles = frozen.committee.roles_of(subject, Ability.WAIVE)
-    if not roles or subject in promotion.barred_voters:
-        why = "requested or contributed to it" if roles else "has no role that may waive"
-        raise DecisionError(f"{subject} {why}", denial=Denial.FORBIDDEN)
+    allowed = entitled_to(frozen, promotion, subject, Ability.WAIVE)
+    if not allowed.roles:
+        raise DecisionError(allowed.reason, denial=Denial.FORBIDDEN)
     outcome = next((outcome for outcome in promotion.outcomes if outcome.rule == rule), None)
-    blocking = readiness(promotion.outcomes, services.reviews.waivers(request_id), now=services.clock()).blocking
+    waivers = services.reviews.waivers(request_id)
+    blocking = review_readiness(frozen, promotion, waivers, now=services.clock()).blocking
     if outcome is None or outcome not in blocking:
         raise DecisionError(f"the rule {rule} does not block {request_id}", denial=Denial.CONFLICT)
     if not outcome.waivable:
@@ -155,7 +155,7 @@ def grant_waiver(
         rule=rule,
         reason=reason,
         granted_by=subject,
-        role=roles[0],
+        role=allowed.roles[0],
         granted_at=services.clock(),
         expires_at=services.clock() + timedelta(days=days),
         evidence_digest=seen.evidence,
@@ -169,7 +169,7 @@ def grant_waiver(
     )
     write(services, promotion, step, key=waiver.digest)
     services.reviews.grant(waiver)
-    return _unblock(services, promotion)
+    return _unblock(services, promotion, frozen)
 
 
 def expedite(services: Services, *, request_id: str, subject: str, reason: str) -> Promotion:
@@ -179,8 +179,9 @@ def expedite(services: Services, *, request_id: str, subject: str, reason: str) 
         DecisionError: No right to expedite, no reason, already expedited or the review ended.
     """
     promotion, frozen = load(services, request_id)
-    if not frozen.committee.roles_of(subject, Ability.EXPEDITE):
-        raise DecisionError(f"{subject} has no role that may expedite", denial=Denial.FORBIDDEN)
+    allowed = entitled_to(frozen, promotion, subject, Ability.EXPEDITE)
+    if not allowed.roles:
+        raise DecisionError(allowed.reason, denial=Denial.FORBIDDEN)
     _require_reason(reason, "expedite")
     if promotion.expedited or not promotion.state.is_open:
         state = "already expedited" if promotion.expedited else promotion.state
@@ -225,8 +226,9 @@ def _recorded_votes(services: Services, promotion: Promotion) -> list[Vote]:
     return votes
 
 
-def _unblock(services: Services, promotion: Promotion) -> Promotion:
-    ready = readiness(promotion.outcomes, services.reviews.waivers(promotion.id), now=services.clock())
+def _unblock(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Promotion:
+    waivers = services.reviews.waivers(promotion.id)
+    ready = review_readiness(frozen, promotion, waivers, now=services.clock())
     if not ready.ready or promotion.state is not PromotionState.BLOCKED:
         return services.reviews.get(promotion.id)
     step = Step(Action.REVIEW_OPENED, _ACTOR, ready.sentence)
@@ -253,26 +255,6 @@ def _vote(promotion: Promotion, reviewer: str, role: str, ballot: Ballot, servic
     except ValidationError as err:
         message = err.errors()[0]["msg"].removeprefix("Value error, ")
         raise DecisionError(message, denial=Denial.INVALID) from err
-
-
-def _empty_decision(
-    services: Services, promotion: Promotion, frozen: FrozenPolicy, outcome: Outcome, reason: str
-) -> Decision:
-    now = services.clock()
-    return Decision(
-        request_id=promotion.id,
-        outcome=outcome,
-        reason=reason[:4000],
-        artifact_digest=promotion.candidate.artifact_digest if promotion.candidate else "",
-        policy_digest=promotion.request.policy_digest,
-        evidence_digest=promotion.evidence_digest or "",
-        model=promotion.request.model,
-        version=promotion.request.version,
-        environment=promotion.request.environment,
-        target=frozen.target.name,
-        decided_at=now,
-        valid_until=now,
-    )
 
 
 def _require_waiting(promotion: Promotion) -> None:

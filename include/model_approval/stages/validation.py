@@ -11,7 +11,8 @@ from model_approval.domain.audit import Action, Actor
 from model_approval.domain.errors import EvidenceError, IntegrityError, NotFoundError, RequestRefusedError
 from model_approval.domain.evidence import StoredEvidence, ValidatorInput, ValidatorJob, evidence_digest
 from model_approval.domain.promotion import Candidate, Promotion, PromotionState
-from model_approval.policy.evaluate import evaluate_checks, readiness
+from model_approval.policy.evaluate import evaluate_checks
+from model_approval.policy.readiness import readiness
 from model_approval.policy.schema import Check, FrozenPolicy
 from model_approval.ports import Services
 from model_approval.stages.evidence import bring_home
@@ -81,7 +82,8 @@ def evaluate(services: Services, *, request_id: str) -> Promotion:
     if digest == promotion.evidence_digest and promotion.state.awaits_people:
         return promotion
     now = services.clock()
-    ready = readiness((*promotion.intake_outcomes, *outcomes), services.reviews.waivers(request_id), now=now)
+    # No waiver can stand yet: each names the evidence it accepts, and this evidence is new.
+    ready = readiness((*promotion.intake_outcomes, *outcomes), (), now=now)
     state = PromotionState.IN_REVIEW if ready.ready else PromotionState.BLOCKED
     hours = frozen.policy.review.expedited_timeout_h if promotion.expedited else frozen.policy.review.response_timeout_h
     step = Step(Action.EVIDENCE_EVALUATED, _ACTOR, ready.sentence, subjects={"evidence": digest})
