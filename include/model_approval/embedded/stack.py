@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from model_approval.embedded.airflow_api import AirflowHealth, AirflowUser, Json, wait_until
 from model_approval.embedded.airflow_services import airflow_environment, airflow_programs, migrate_command
-from model_approval.embedded.buckets import make_buckets
 from model_approval.embedded.credentials import load_secrets, write_private
 from model_approval.embedded.layout import HOST, REPOSITORY, Layout, StackOptions
 from model_approval.embedded.lock import hold
@@ -88,6 +87,7 @@ class Stack:
             store_endpoint_url=self.store.endpoint_url,
             store_access_key=SecretStr(self.store.writer.access_key),
             store_secret_key=SecretStr(self.store.writer.secret_key),
+            mlflow_artifact_root=f"s3://{MODEL_BUCKET}/",
             mlflow_tracking_uri=f"http://{HOST}:{self.mlflow_port}",
             validators_python=REPOSITORY / ".venv-validators" / "bin" / "python",
             airflow_url=self.airflow_url,
@@ -164,12 +164,13 @@ class Stack:
             self._supervisor.adopt(self.store.pid)
 
     def _make_buckets(self) -> None:
-        settings = self.settings
-        make_buckets(
-            self.store.settings(self.store.admin),
-            plain=(MODEL_BUCKET,),
-            locked=(settings.evidence_bucket, settings.audit_bucket),
-        )
+        from model_approval.adapters.s3_client import ensure_buckets
+
+        admin = {
+            "store_access_key": SecretStr(self.store.admin.access_key),
+            "store_secret_key": SecretStr(self.store.admin.secret_key),
+        }
+        ensure_buckets(self.settings.model_copy(update=admin))
 
     def _make_key(self) -> None:
         from model_approval.adapters.signing import create_key
@@ -178,7 +179,7 @@ class Stack:
             create_key(self.settings.signing_key, self.settings.trusted_keys)
 
     def _upgrade_reviews(self) -> None:
-        from model_approval.adapters.reviews import upgrade_database
+        from model_approval.adapters.sql.migrations import upgrade_database
 
         upgrade_database(self.settings.review_database_url)
 
