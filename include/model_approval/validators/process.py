@@ -1,0 +1,121 @@
+"""One child process, from start to report: bounded in time and in what is read from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import IO
+
+from model_approval.domain.errors import EvidenceError
+from model_approval.validators.contract import MAX_REPORT_BYTES, Task, plain_line
+
+_BLOCK_BYTES = 64 * 1024
+_STDERR_BYTES = 4096
+
+
+def run_child(command: Sequence[str], task: Task) -> bytes:
+    """Run the confined process over a task.
+
+    Returns:
+        The bytes of its report, at most `MAX_REPORT_BYTES`.
+
+    Raises:
+        EvidenceError: Crash, timeout, out of memory, a report too long or none; in words for the reviewer.
+    """
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as task_file, os.fdopen(reading, "rb") as report_pipe:
+        task_file.write(task.model_dump_json().encode())
+        task_file.seek(0)
+        try:
+            child = subprocess.Popen(
+                [*command, "--report-fd", str(writing)],
+                stdin=task_file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(writing,),
+                env=_bare_environment(task),
+                cwd=task.scratch,
+                start_new_session=True,  # so that its helpers end with it
+            )
+        finally:
+            os.close(writing)
+        assert child.stderr is not None
+        report, errors = _Reader(report_pipe, MAX_REPORT_BYTES), _Reader(child.stderr, None)
+        timed_out = _wait(child, task.timeout_s, report)
+        report.join()
+        errors.join()
+        child.stderr.close()
+    _raise_unless_reported(child, task, report, errors, timed_out=timed_out)
+    return bytes(report.data)
+
+
+def _bare_environment(task: Task) -> dict[str, str]:
+    """Nothing of ours: whatever credentials the supervisor was started with end here."""
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": task.scratch, "TMPDIR": task.scratch}
+
+
+class _Reader(threading.Thread):
+    """Reads a pipe to its end. With a limit it stops there; without, it keeps the last few kilobytes."""
+
+    def __init__(self, pipe: IO[bytes], limit_bytes: int | None) -> None:
+        super().__init__(daemon=True)
+        self.data, self.overflow = bytearray(), threading.Event()
+        self._pipe, self._limit = pipe, limit_bytes
+        self.start()
+
+    def run(self) -> None:
+        descriptor = self._pipe.fileno()
+        while block := os.read(descriptor, _BLOCK_BYTES):
+            self.data += block
+            if self._limit is None:
+                del self.data[:-_STDERR_BYTES]
+            elif len(self.data) > self._limit:
+                self.overflow.set()
+                return
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: int, report: _Reader) -> bool:
+    """Wait for the end, then end the whole group. Returns whether the time ran out."""
+    timed_out = False
+    watcher = threading.Thread(target=_kill_on_overflow, args=(child, report), daemon=True)
+    watcher.start()
+    try:
+        child.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return timed_out
+
+
+def _kill_on_overflow(child: subprocess.Popen[bytes], report: _Reader) -> None:
+    report.join()
+    if report.overflow.is_set():
+        child.kill()
+
+
+def _raise_unless_reported(
+    child: subprocess.Popen[bytes], task: Task, report: _Reader, errors: _Reader, *, timed_out: bool
+) -> None:
+    said = plain_line(errors.data.decode("utf-8", "replace"))
+    if timed_out:
+        raise EvidenceError(
+            f"stopped after {task.timeout_s} s", hint="raise the check's timeout_s, or make the artifact smaller"
+        )
+    if report.overflow.is_set():
+        raise EvidenceError(f"the report is longer than {MAX_REPORT_BYTES} bytes")
+    if child.returncode == -signal.SIGKILL:
+        raise EvidenceError("killed from outside, most likely out of memory", hint="raise the check's memory")
+    if child.returncode < 0:
+        raise EvidenceError(f"crashed with {signal.Signals(-child.returncode).name}{f': {said}' if said else ''}")
+    if child.returncode > 0:
+        raise EvidenceError(said or f"ended with code {child.returncode} and said nothing")
+    if not report.data:
+        raise EvidenceError("ended without a report")

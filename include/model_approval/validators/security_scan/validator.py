@@ -1,0 +1,102 @@
+"""The security scan: every file of the artifact, by content, with what was not covered said aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from model_approval.domain.evidence import FileCoverage, Finding, Metric
+from model_approval.domain.manifest import FileEntry
+from model_approval.validators.contract import Bounds, Report, Task, plain_line
+from model_approval.validators.security_scan import allowed_globals
+from model_approval.validators.security_scan.archives import CompressedScanner, TarScanner, ZipScanner
+from model_approval.validators.security_scan.arrays import NumpyScanner
+from model_approval.validators.security_scan.folder import check_name
+from model_approval.validators.security_scan.images import PngScanner
+from model_approval.validators.security_scan.onnx_models import OnnxScanner
+from model_approval.validators.security_scan.pickles import PickleScanner
+from model_approval.validators.security_scan.programs import ProgramScanner
+from model_approval.validators.security_scan.scan import Blob, FileScan, Scanner
+from model_approval.validators.security_scan.tensors import SafetensorsScanner
+from model_approval.validators.security_scan.texts import JsonScanner, TextScanner, YamlScanner
+
+_MAX_FINDINGS = 9_000
+_MEMORY_BYTES = 6 * 1024**3
+"""An ONNX file may have 2 GiB and takes twice that once parsed."""
+
+
+@cache
+def scanners() -> Mapping[str, Scanner]:
+    """The scanner of each format. What is not here is not covered."""
+    every: tuple[Scanner, ...] = (
+        PickleScanner(), ZipScanner(), TarScanner(), CompressedScanner(), NumpyScanner(), SafetensorsScanner(),
+        OnnxScanner(), JsonScanner(), YamlScanner(), TextScanner(), ProgramScanner(), PngScanner(),
+    )  # fmt: skip
+    return {kind: scanner for scanner in every for kind in scanner.formats}
+
+
+class SecurityScan:
+    """The validator `security_scan`."""
+
+    def bounds(self, task: Task) -> Bounds:
+        """Memory for one large ONNX file; scratch for what archives unfold to."""
+        return Bounds(memory_bytes=_MEMORY_BYTES, file_bytes=64 * 1024**3)
+
+    def prepare(self, task: Task) -> None:
+        """Nothing to start."""
+
+    def run(self, task: Task) -> Report:
+        """Scan every file of the manifest."""
+        files = task.input.manifest.files
+        paths = frozenset(entry.path for entry in files)
+        scans = [_scan_file(task, entry, paths) for entry in files]
+        references = frozenset(path for scan in scans for path in scan.references)
+        coverage = tuple(_coverage(scan, references) for scan in scans)
+        findings = [*_name_findings(scans), *(finding for scan in scans for finding in scan.findings)]
+        return Report(
+            findings=tuple(sorted(findings, key=lambda item: -item.severity.rank)[:_MAX_FINDINGS]),
+            metrics=(
+                Metric(name="files_scanned", value=sum(item.covered for item in coverage), unit="files"),
+                Metric(name="artifact_size", value=task.input.manifest.size_bytes, unit="bytes"),
+            ),
+            coverage=coverage,
+            environment={"picklescan": version("picklescan"), "allowed_globals": allowed_globals.VERSION},
+            limitations=_limitations(coverage, len(findings)),
+        )
+
+
+def _scan_file(task: Task, entry: FileEntry, paths: frozenset[str]) -> FileScan:
+    root = task.artifact_path
+    path = root if root.is_file() else root / entry.path
+    scan = FileScan(entry.path, entry.size_bytes, scanners(), Path(task.scratch), paths)
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            if size != entry.size_bytes:
+                scan.gap(f"has {size} bytes, {entry.size_bytes} were pinned")
+            scan.scan(Blob(entry.path, "", stream, size))
+    except OSError as err:
+        scan.gap(f"cannot be read: {err.strerror}")
+    return scan
+
+
+def _coverage(scan: FileScan, references: frozenset[str]) -> FileCoverage:
+    if scan.path in references and scan.format in ("unknown", "empty"):
+        return FileCoverage(path=scan.path, covered=True, format="tensor-data", note="raw tensors of an ONNX model")
+    return scan.coverage()
+
+
+def _name_findings(scans: Iterable[FileScan]) -> list[Finding]:
+    return [finding for scan in scans if (finding := check_name(scan.path, scan.format))]
+
+
+def _limitations(coverage: tuple[FileCoverage, ...], findings: int) -> tuple[str, ...]:
+    gaps = [item for item in coverage if not item.covered]
+    limits = [plain_line(f"{item.path} was not covered: {item.note}", limit=600) for item in gaps[:20]]
+    if len(gaps) > 20:
+        limits.append(f"{len(gaps) - 20} more files were not covered")
+    if findings > _MAX_FINDINGS:
+        limits.append(f"{findings} findings, of which the gravest {_MAX_FINDINGS} are listed")
+    return tuple(limits)

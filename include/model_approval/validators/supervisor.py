@@ -1,0 +1,163 @@
+"""Starts a validator's process, holds it to its limits and sends home what it reports.
+
+    python -m model_approval.validators.supervisor --work DIR --validator NAME [--upload-url-file FILE]
+
+It alone holds the write-once upload URL, and the process that touches the artifact never sees it. Request id, artifact
+and image digest in the evidence come from `input.json`, never from that process. Exit 0: the validator ran, whatever it
+found. Anything else: it broke, one line on standard error says how, and there is no evidence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from model_approval.domain.digests import canonical_json
+from model_approval.domain.errors import EvidenceError, ModelApprovalError
+from model_approval.domain.evidence import Evidence, FileCoverage, ValidatorInput
+from model_approval.validators import contract
+from model_approval.validators.confinement import forbid_tracing
+from model_approval.validators.contract import Limits, Report, Task, parse_record, plain_line, read_record
+from model_approval.validators.process import run_child
+from model_approval.validators.registry import VALIDATORS, Entry, entry_of
+from model_approval.validators.transfer import put_once
+
+_CHILD = (sys.executable, "-I", "-m", "model_approval.validators.child")
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """Runs one validator over one work folder.
+
+    Attributes:
+        registry: The validators that may be asked for.
+        child: Command that starts the confined process; `--report-fd N` is added.
+    """
+
+    registry: Mapping[str, Entry] = field(default_factory=lambda: VALIDATORS)
+    child: Sequence[str] = _CHILD
+
+    def run(self, work: Path, validator: str, timeout_s: int | None = None) -> Evidence:
+        """Run a validator and make evidence of its report.
+
+        Raises:
+            EvidenceError: It broke: crash, timeout, out of memory, a report that breaks the contract.
+        """
+        entry = entry_of(validator, self.registry)
+        task = _task_of(work, validator, timeout_s)
+        started_at = datetime.now(UTC)
+        report = parse_record(Report, run_child(self.child, task), what=f"report of {validator}")
+        return _evidence(entry, task, report, started_at)
+
+
+def _task_of(work: Path, validator: str, timeout_s: int | None) -> Task:
+    given = read_record(ValidatorInput, work / contract.INPUT_FILE)
+    limits = work / contract.LIMITS_FILE
+    if timeout_s is None:
+        timeout_s = read_record(Limits, limits).timeout_s if limits.exists() else contract.DEFAULT_TIMEOUT_S
+    if given.manifest.artifact_digest != given.artifact_digest:
+        raise EvidenceError(f"{contract.INPUT_FILE}: the manifest is not the one of {given.artifact_digest}")
+    artifact = (work / contract.ARTIFACT_DIR).resolve()
+    champion = (work / contract.CHAMPION_DIR).resolve() if given.champion_manifest else None
+    for folder in filter(None, (artifact, champion)):
+        if not folder.exists():
+            raise EvidenceError(f"{folder} is missing", hint="run model_approval.validators.fetch first")
+    scratch = work / contract.SCRATCH_DIR
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    return Task(
+        validator=validator,
+        input=given,
+        artifact=str(artifact),
+        champion=str(champion) if champion else None,
+        scratch=str(scratch.resolve()),
+        timeout_s=timeout_s,
+    )
+
+
+def _evidence(entry: Entry, task: Task, report: Report, started_at: datetime) -> Evidence:
+    coverage, limitations = report.coverage, report.limitations
+    if entry.covers_every_file:
+        coverage = _complete_coverage(task, report)
+        open_files = [item.path for item in coverage if not item.covered]
+        if open_files and not limitations:
+            limitations = (plain_line(f"{len(open_files)} files were not covered: {', '.join(open_files[:5])}"),)
+    return Evidence(
+        request_id=task.input.request_id,
+        check=task.input.check,
+        validator=task.validator,
+        validator_version=entry.version,
+        image_digest=task.input.image_digest,
+        artifact_digest=task.input.artifact_digest,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        findings=report.findings,
+        metrics=report.metrics,
+        coverage=coverage,
+        device=report.device,
+        environment={"python": platform.python_version(), "kernel": platform.release(), **report.environment},
+        limitations=limitations,
+    )
+
+
+def _complete_coverage(task: Task, report: Report) -> tuple[FileCoverage, ...]:
+    """One entry for each file of the manifest; silence about a file means that it was not looked into."""
+    told = {item.path: item for item in report.coverage}
+    missing = FileCoverage(path="-", covered=False, note="the validator did not mention this file")
+    return tuple(
+        told.get(entry.path, missing.model_copy(update={"path": entry.path})) for entry in task.input.manifest.files
+    )
+
+
+def take_upload_url(path: Path) -> str:
+    """Read the capability and remove its file, so that nothing started later can find it.
+
+    Raises:
+        EvidenceError: There is no such file, or it is empty.
+    """
+    try:
+        url = path.read_text(encoding="ascii").strip()
+        path.unlink()
+    except (OSError, UnicodeDecodeError) as err:
+        raise EvidenceError(f"{path}: the upload URL cannot be taken: {err}") from err
+    if not url:
+        raise EvidenceError(f"{path}: no upload URL in it")
+    return url
+
+
+def main(argv: list[str] | None = None, supervisor: Supervisor | None = None) -> int:
+    """The program; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="model_approval.validators.supervisor", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--validator", required=True)
+    parser.add_argument("--upload-url-file", type=Path)
+    parser.add_argument("--timeout-s", type=int)
+    given = parser.parse_args(argv)
+    forbid_tracing()
+    os.umask(0o077)
+    try:
+        url = take_upload_url(given.upload_url_file) if given.upload_url_file else None
+        evidence = (supervisor or Supervisor()).run(given.work, given.validator, given.timeout_s)
+        data = canonical_json(evidence)
+        if url:
+            put_once(url, data, content_type="application/json")
+        else:
+            (given.work / contract.EVIDENCE_FILE).write_bytes(data)
+    except ModelApprovalError as err:
+        sys.stderr.write(f"{given.validator}: {plain_line(str(err))}\n")
+        return 1
+    except Exception as err:  # noqa: BLE001  # outer edge: a broken validator is reported in one line, not a traceback
+        sys.stderr.write(f"{given.validator}: {plain_line(f'{type(err).__name__}: {err}')}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
