@@ -5,8 +5,11 @@ Everything lies below one folder (`.state`, git-ignored): remove the folder and 
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from model_approval.domain.errors import OutsideSystemError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 """Root of the checkout: `dags/`, `plugins/` and the virtual environments lie there."""
@@ -24,6 +27,8 @@ class StackOptions:
     airflow_port: int = 8080
     mlflow_port: int = 5000
     store_port: int = 8333
+    fresh: bool = False
+    """Whether to begin with an empty folder, removing what an earlier start left in it."""
     sample: bool = True
     """Whether `run` submits the sample promotion, once per state folder."""
     keep: bool = False
@@ -80,6 +85,28 @@ class Layout:
     def sample_id(self) -> Path:
         """Names the sample model version once it was submitted."""
         return self.root / "sample.json"
+
+    def require_ours(self) -> None:
+        """Refuse to empty a folder that is not an installation's.
+
+        Raises:
+            OutsideSystemError: Something else is in it.
+        """
+        if self.root.exists() and not self.lock.exists() and any(self.root.iterdir()):
+            raise OutsideSystemError(
+                "stack",
+                f"{self.root} holds something else and would be emptied",
+                retryable=False,
+                hint="name an empty folder with --state-dir",
+            )
+
+    def clear(self) -> None:
+        """Remove everything but the lock, which is being held."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self.lock:
+                path.unlink()
 
     def make(self) -> None:
         """Create the folders; they hold secrets, so nobody else may look."""

@@ -28,6 +28,8 @@ from model_approval.settings import PREFIX, Settings
 
 GPU_POOL = "gpu"
 """Airflow pool of the benchmarks; one slot, so that two never measure each other."""
+REGISTRY_READY = ("registry (MLflow)", "buckets")
+"""Steps after which model versions can be registered."""
 _BEFORE_AIRFLOW = ("Airflow database", "signing key", "review database")
 
 
@@ -41,10 +43,15 @@ class Stack:
         self._exit = ExitStack()
 
     def __enter__(self) -> Stack:
+        if self._options.fresh:
+            self.layout.require_ours()
         self.layout.make()
-        self._secrets = load_secrets(self.layout)
         stack_id = self._exit.enter_context(hold(self.layout.lock))
         try:
+            if self._options.fresh:
+                self.layout.clear()
+                self.layout.make()
+            self._secrets = load_secrets(self.layout)
             self._claim_ports()
             self._supervisor = Supervisor(stack_id, self.layout.logs)
         except BaseException:
@@ -101,8 +108,11 @@ class Stack:
         airflow = airflow_environment(self.layout, self._secrets, port=self.airflow_port)
         return {**airflow, **settings_environment(self.settings)}
 
-    def start(self) -> None:
+    def start(self, *more: Step) -> None:
         """Start everything, as much of it at once as is safe.
+
+        Args:
+            more: Steps of the caller, which may wait for ours by name (`REGISTRY_READY`).
 
         Raises:
             ModelApprovalError: A part did not start; holds the end of its log and what to do.
@@ -119,6 +129,7 @@ class Stack:
             Step("Airflow database", self._migrate_airflow),
             *(Step(program.name, partial(self._supervisor.start, program), _BEFORE_AIRFLOW) for program in airflow),
             Step("pool", self._make_pool, after=("airflow-api-server",)),
+            *more,
         ]
         run_steps(steps, self.progress, stop=self._supervisor.stop)
 
