@@ -2,7 +2,8 @@
 
 Faked: nothing by patching. Unit tests get memory twins (`model_approval.adapters.memory`), which the contract tests
 hold to the behaviour of the real adapters, and a clock that stands still (`tests.support.builders`).
-Observed: real SeaweedFS and MLflow processes (`tests.support.servers`), started once per session on free ports.
+Observed: real SeaweedFS, MLflow and Postgres processes (`tests.support.servers`, `tests.support.databases`), started
+once per session.
 Not touched: the reader's own environment. Our variables and cloud credentials are taken out of it, unit tests have
 no sockets but Unix ones, and everything written goes to pytest's scratch folders.
 """
@@ -14,7 +15,7 @@ import os
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-pytest_plugins = ["tests.support.servers"]
+pytest_plugins = ["tests.support.databases", "tests.support.servers", "tests.support.cluster"]
 
 # Before anything of MLflow or Great Expectations is imported: neither may report home.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false"})

@@ -61,6 +61,8 @@ def downgrade_database(url: str, revision: str) -> None:
 
 def current_revision(url: str) -> str | None:
     """The revision that the database has; None when it holds no tables of ours."""
+    if not _is_there(url):
+        return None
     with database_errors(), engine_for(url).connect() as connection:
         return _revision(connection)
 
@@ -78,7 +80,7 @@ def require_current(url: str) -> None:
     Raises:
         OutsideSystemError: The tables are missing, older or newer; says what to run.
     """
-    found, needed = (current_revision(url) if _is_there(url) else None), newest_revision()
+    found, needed = current_revision(url), newest_revision()
     if found != needed:
         state = f"its tables are at revision {found}" if found else "it has no tables of ours yet"
         raise OutsideSystemError(SYSTEM, f"{state}, this release needs {needed}", retryable=False, hint=UPGRADE_HINT)

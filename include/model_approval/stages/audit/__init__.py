@@ -1,11 +1,11 @@
 """Step 6, record: the audit log's only writer, and what verifies it.
 
 `record` appends an event before its effect is visible. `verify_log` and `verify_bundle` name everything that is wrong
-with a log, in the store or exported; `votes_in_log` tells the decision which votes were really cast.
+with a log, in the store or exported; `votes_in_log` and `waivers_in_log` tell the decision what people really did.
 """
 
 from model_approval.stages.audit.bundle import export_log, export_stream, verify_bundle
-from model_approval.stages.audit.record import record, votes_in_log
+from model_approval.stages.audit.record import record, votes_in_log, waivers_in_log
 from model_approval.stages.audit.verify import AuditReport, heads, pin_heads, read_heads, verify_entries, verify_log
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "verify_entries",
     "verify_log",
     "votes_in_log",
+    "waivers_in_log",
 ]

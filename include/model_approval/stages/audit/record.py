@@ -63,18 +63,37 @@ def votes_in_log(audit: AuditLog, verifier: Verifier, stream: str) -> frozenset[
     Raises:
         IntegrityError: The stream does not verify; names the first problem. No decision rests on such a log.
     """
-    check, standing = StreamCheck(stream, verifier), set()
-    for stored in audit.entries(stream):
-        entry = check.take(stored)
-        vote = entry.event.subjects.get("vote") if entry else None
-        if entry and vote and entry.event.action is Action.VOTE_CAST:
+    standing: set[str] = set()
+    for event in _verified_events(audit, verifier, stream):
+        vote = event.subjects.get("vote")
+        if vote and event.action is Action.VOTE_CAST:
             standing.add(vote)
-        if entry and vote and entry.event.action is Action.VOTE_WITHDRAWN:
+        if vote and event.action is Action.VOTE_WITHDRAWN:
             standing.discard(vote)
+    return frozenset(standing)
+
+
+def waivers_in_log(audit: AuditLog, verifier: Verifier, stream: str) -> frozenset[str]:
+    """Digests of the waivers that were granted, as the verified log tells it.
+
+    Raises:
+        IntegrityError: The stream does not verify; names the first problem.
+    """
+    granted = (
+        event.subjects.get("waiver")
+        for event in _verified_events(audit, verifier, stream)
+        if event.action is Action.WAIVER_GRANTED
+    )
+    return frozenset(digest for digest in granted if digest)
+
+
+def _verified_events(audit: AuditLog, verifier: Verifier, stream: str) -> list[AuditEvent]:
+    check = StreamCheck(stream, verifier)
+    believed = [entry.event for stored in audit.entries(stream) if (entry := check.take(stored))]
     problems = check.finish()
     if problems:
         raise IntegrityError(
             f"the audit log of {stream} does not verify: {problems[0].message}",
             hint="run `model-approval audit verify` and have somebody look",
         )
-    return frozenset(standing)
+    return believed
