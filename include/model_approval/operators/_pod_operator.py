@@ -23,8 +23,6 @@ from model_approval.ports import Services
 from model_approval.stages.validation import begin_check, finish_check
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from airflow.sdk import Context
     from kubernetes.client.models import V1Pod
 
@@ -61,17 +59,9 @@ def pod_job(services: Services, request_id: str, *, check: str, run: int) -> Pod
 class EvidencePodOperator(KubernetesPodOperator):
     """One run of one check: capability in, pod, evidence home."""
 
-    def __init__(
-        self,
-        *,
-        task_id: str,
-        services: Services,
-        job: PodJob,
-        poll_interval_s: float,
-        execution_timeout: timedelta | None,
-    ) -> None:
+    def __init__(self, *, services: Services, job: PodJob, poll_interval_s: float, **kwargs: Any) -> None:
         super().__init__(
-            task_id=task_id,
+            **kwargs,
             kubernetes_conn_id=job.target.connection_id,
             namespace=job.target.validation_namespace,
             pod_template_dict=validator_pod(job),
@@ -80,8 +70,8 @@ class EvidencePodOperator(KubernetesPodOperator):
             termination_message_policy="FallbackToLogsOnError",
             deferrable=True,
             poll_interval=poll_interval_s,
+            startup_check_interval_seconds=max(1, round(poll_interval_s)),
             startup_timeout_seconds=job.target.startup_timeout_s,
-            execution_timeout=execution_timeout,
             on_finish_action="delete_succeeded_pod",
             do_xcom_push=False,
             log_pod_spec_on_failure=False,

@@ -68,12 +68,12 @@ class KubernetesClient:
         """Server-side apply: make exactly our fields so. Force: the approved object wins over a hand edit."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         path = _path(body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
-        return self._call("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
+        return self.request("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
 
     def create(self, body: Json) -> Json | None:
         """Create an object; None when one of that name exists already."""
         try:
-            return self._call("POST", _path(body["kind"], body["metadata"]["namespace"]), body=body)
+            return self.request("POST", _path(body["kind"], body["metadata"]["namespace"]), body=body)
         except OutsideSystemError as err:
             if getattr(err.__cause__, "status", None) == 409:
                 return None
@@ -82,7 +82,7 @@ class KubernetesClient:
     def get(self, kind: str, namespace: str, name: str) -> Json | None:
         """The object, or None."""
         try:
-            return self._call("GET", _path(kind, namespace, name))
+            return self.request("GET", _path(kind, namespace, name))
         except NotFoundError:
             return None
 
@@ -92,17 +92,17 @@ class KubernetesClient:
         """Objects by label and field selector."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         query = {key: text for key, text in (("labelSelector", selector), ("fieldSelector", fields)) if text}
-        items: list[Json] = self._call("GET", _path(kind, namespace), query=query)["items"]
+        items: list[Json] = self.request("GET", _path(kind, namespace), query=query)["items"]
         return items
 
     def merge(self, kind: str, namespace: str, name: str, changes: Json) -> None:
         """Change some fields of an object (JSON merge patch)."""
-        self._call("PATCH", _path(kind, namespace, name), body=changes, content_type="application/merge-patch+json")
+        self.request("PATCH", _path(kind, namespace, name), body=changes, content_type="application/merge-patch+json")
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and, in the background, what it owns. Idempotent."""
         try:
-            self._call("DELETE", _path(kind, namespace, name), body={"propagationPolicy": "Background"})
+            self.request("DELETE", _path(kind, namespace, name), body={"propagationPolicy": "Background"})
         except NotFoundError:
             return
 
@@ -115,7 +115,7 @@ class KubernetesClient:
             return []
         return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
 
-    def _call(
+    def request(
         self,
         method: str,
         path: str,
@@ -124,6 +124,12 @@ class KubernetesClient:
         body: Json | None = None,
         content_type: str = "application/json",
     ) -> Json:
+        """One call to the API server; the methods above are made of it.
+
+        Raises:
+            NotFoundError: The API server says 404.
+            OutsideSystemError: It says anything else but yes, or cannot be reached.
+        """
         headers = {"Accept": "application/json", "Content-Type": content_type}
         with translated(f"{method} {path}"):
             response: Any = self.api.call_api(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 
-from model_approval.adapters.kubernetes.client import KubernetesClient
+from model_approval.adapters.kubernetes.client import KubernetesClient, connect
 from model_approval.adapters.kubernetes.diagnosis import pod_failure_reason
 from model_approval.adapters.kubernetes.objects import CONFIG_LABEL, PREFIX, Json
 from model_approval.adapters.kubernetes.serving import (
@@ -30,6 +30,7 @@ from model_approval.adapters.kubernetes.tunnel import request_pod
 from model_approval.domain.deployment import Deployment, DeploymentSpec, KubernetesTarget
 from model_approval.domain.errors import DeploymentError, NotFoundError
 from model_approval.ports import HttpReply
+from model_approval.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -42,25 +43,30 @@ class KubernetesDeployer:
     """One cluster's serving namespace.
 
     Args:
+        settings: Names the kubeconfig, and the bucket behind MLflow's artifact proxy.
         target: Namespace, images, store.
-        connect: Opens the cluster; called at the first use, so that a deployer can be made without one.
+        connect: Opens the cluster, at the first use; by the settings' kubeconfig unless given.
         pause: Waits some seconds between two looks.
     """
 
     def __init__(
         self,
+        settings: Settings,
         target: KubernetesTarget,
         *,
-        connect: Callable[[], KubernetesClient],
+        connect: Callable[[], KubernetesClient] | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._settings = settings
         self._target = target
-        self._connect = connect
+        self._connect_otherwise = connect
         self._pause = pause
 
     @cached_property
     def _client(self) -> KubernetesClient:
-        return self._connect()
+        if self._connect_otherwise is not None:
+            return self._connect_otherwise()
+        return connect(self._settings.kubeconfig, context=self._target.connection_id)
 
     def apply(self, spec: DeploymentSpec) -> None:
         """Make the cluster want this and only this version.
@@ -69,7 +75,7 @@ class KubernetesDeployer:
             DeploymentError: The artifact cannot be served from here.
             OutsideSystemError: The cluster cannot be reached or refuses.
         """
-        objects = serving_objects(spec, self._target)
+        objects = serving_objects(spec, self._target, artifact_root=self._settings.mlflow_artifact_root)
         if spec.serving.authentication == "bearer":
             self._client.create(token_secret(spec.name, self._target, secrets.token_urlsafe(32)))
         for body in objects:

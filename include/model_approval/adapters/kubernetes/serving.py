@@ -7,6 +7,8 @@ an immutable ConfigMap of its own, so an old pod that restarts during a roll-out
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from model_approval.adapters.kubernetes.objects import (
     ARTIFACT_LABEL,
     CONFIG_LABEL,
@@ -38,17 +40,38 @@ _RESOURCES: Json = {
 """A start for models of up to some hundred megabytes. No CPU limit: throttling shows up as latency."""
 
 
-def serving_objects(spec: DeploymentSpec, target: KubernetesTarget) -> list[Json]:
+def serving_objects(spec: DeploymentSpec, target: KubernetesTarget, *, artifact_root: str | None = None) -> list[Json]:
     """ConfigMap, Service, NetworkPolicy and Deployment, in the order in which they are applied.
+
+    Args:
+        spec: What to serve.
+        target: Where, and with which images.
+        artifact_root: S3 URI behind `mlflow-artifacts:/`.
 
     Raises:
         DeploymentError: The artifact is not on S3, or its manifest does not fit into a ConfigMap.
     """
-    if not spec.artifact_uri.startswith("s3://"):
-        raise DeploymentError(
-            f"{spec.artifact_uri} cannot be fetched by a pod", hint="register artifacts on an S3 store (s3://...)"
-        )
-    return [_config_map(spec, target), _service(spec, target), _network_policy(spec, target), _deployment(spec, target)]
+    uri = fetchable_uri(spec.artifact_uri, artifact_root)
+    return [
+        _config_map(spec, target),
+        _service(spec, target),
+        _network_policy(spec, target),
+        _deployment(spec, target, uri),
+    ]
+
+
+def fetchable_uri(uri: str, artifact_root: str | None) -> str:
+    """The artifact's place on S3, as a pod can fetch it.
+
+    Raises:
+        DeploymentError: It has none.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "mlflow-artifacts" and artifact_root:
+        return f"{artifact_root.rstrip('/')}/{unquote(parts.path).strip('/')}"
+    if parts.scheme != "s3":
+        raise DeploymentError(f"{uri} cannot be fetched by a pod", hint="register artifacts on an S3 store (s3://...)")
+    return uri
 
 
 def instance_labels(name: str) -> dict[str, str]:
@@ -154,7 +177,7 @@ def _network_policy(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
     }
 
 
-def _deployment(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
+def _deployment(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Json:
     annotations = annotations_of(spec)
     return {
         "apiVersion": "apps/v1",
@@ -177,20 +200,20 @@ def _deployment(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
                     # Only what changes the pod's behaviour: a new decision on the same bytes must not restart it.
                     "annotations": {f"{PREFIX}/artifact-digest": spec.artifact_digest},
                 },
-                "spec": _pod_spec(spec, target),
+                "spec": _pod_spec(spec, target, uri),
             },
         },
     }
 
 
-def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
+def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Json:
     return {
         "serviceAccountName": "model-server",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": POD_SECURITY,
-        "initContainers": [_verify_container(spec, target)],
+        "initContainers": [_verify_container(target, uri)],
         "containers": [_server_container(spec, target)],
         "volumes": [
             {"name": "config", "configMap": {"name": config_name(spec)}},
@@ -201,13 +224,13 @@ def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
     }
 
 
-def _verify_container(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
+def _verify_container(target: KubernetesTarget, uri: str) -> Json:
     reader = target.store_reader_secret
     endpoint = [{"name": "STORE_ENDPOINT_URL", "value": target.store_endpoint_url}] if target.store_endpoint_url else []
     return {
         **_container(target, VERIFY_CONTAINER),
         "command": ["python", "-m", "model_approval.validators.serve_fetch"],
-        "args": ["--uri", spec.artifact_uri, "--manifest", f"{_CONFIG}/manifest.json", "--destination", _MODEL],
+        "args": ["--uri", uri, "--manifest", f"{_CONFIG}/manifest.json", "--destination", _MODEL],
         "env": [
             *endpoint,
             _from_secret("STORE_ACCESS_KEY", reader, "access_key"),
