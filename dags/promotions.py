@@ -65,7 +65,7 @@ def check_task(check: Check, frozen: FrozenPolicy) -> BaseOperator:
     if frozen.target.runtime is Runtime.LOCAL:
         limit = timedelta(seconds=check.timeout_s + 300)
         return LocalValidatorOperator(task_id=check.name, check=check.name, retries=0, execution_timeout=limit)
-    return ValidatorPodOperator(task_id=check.name, check=check.name, retries=0)
+    return ValidatorPodOperator(task_id=check.name, check=check, target=frozen.target, retries=0)
 
 
 catalog = FileCatalog(load_settings().config_dir)

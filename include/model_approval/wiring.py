@@ -17,6 +17,11 @@ from model_approval.settings import Settings, load_settings
 from model_approval.stages.audit import AuditReport, export_stream, verify_bundle, verify_log
 
 
+def utc_now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
 @cache
 def services() -> Services:
     """This process's services, from its environment. Opens no connection yet."""
@@ -33,19 +38,18 @@ def make_services(settings: Settings) -> Services:
     from model_approval.adapters.sql.reviews import SqlReviewStore
 
     signer, verifier = FileSigner(settings.signing_key), TrustedKeys(settings.trusted_keys)
-    artifacts = S3ArtifactStore(settings)
     return Services(
         registries={name: _registry(name, settings) for name in settings.registry_names},
-        artifacts=artifacts,
+        artifacts=S3ArtifactStore(settings),
         evidence=S3EvidenceStore(settings),
         reviews=SqlReviewStore(settings.review_database_url),
-        audit=S3AuditLog(settings, signer),
+        audit=S3AuditLog(settings, signer, verifier, utc_now),
         signer=signer,
         verifier=verifier,
         deployer_for=lambda target: _deployer(target, settings),
         profiler=PrivacyProfiler(),
         policies=FileCatalog(settings.config_dir),
-        clock=lambda: datetime.now(UTC),
+        clock=utc_now,
     )
 
 
@@ -54,11 +58,17 @@ def validator_runner() -> ValidatorRunner:
     """Runs validators as child processes on this machine."""
     from model_approval.adapters.local_validators import LocalValidatorRunner
 
-    return LocalValidatorRunner(load_settings())
+    return LocalValidatorRunner(load_settings().validators_python)
 
 
 def initialise(settings: Settings) -> list[str]:
-    """Make keys, database and buckets where they are missing; says what was done, a line each."""
+    """Make keys, database and buckets where they are missing; says what was done, a line each.
+
+    Raises:
+        OutsideSystemError: The store breaks a promise that the audit log leans on, or cannot be reached.
+    """
+    from model_approval.adapters.s3_client import ensure_buckets, s3_client
+    from model_approval.adapters.s3_worm import require_worm
     from model_approval.adapters.signing import create_key
 
     lines = []
@@ -68,15 +78,17 @@ def initialise(settings: Settings) -> list[str]:
         key_id = create_key(settings.signing_key, settings.trusted_keys)
         lines.append(f"signing key: made {settings.signing_key} (key id {key_id[:12]})")
     lines.append(upgrade_reviews(settings))
-    return [*lines, *_make_buckets(settings)]
+    ensure_buckets(settings)
+    require_worm(s3_client(settings), settings.audit_bucket, mode=settings.audit_lock_mode, clock=utc_now)
+    lines.append(f"buckets: {settings.evidence_bucket} and {settings.audit_bucket} lock what is written")
+    return lines
 
 
 def upgrade_reviews(settings: Settings) -> str:
     """Bring the review database up to date; says to which revision."""
     from model_approval.adapters.sql.migrations import upgrade_database
 
-    upgrade_database(settings.review_database_url)
-    return "review database: up to date"
+    return f"review database: at revision {upgrade_database(settings.review_database_url)}"
 
 
 def verify_whole_log(keys: Path | None) -> AuditReport:
@@ -121,7 +133,3 @@ def _deployer(target: Target, settings: Settings) -> Deployer:
     from model_approval.adapters.kubernetes.deployer import KubernetesDeployer
 
     return KubernetesDeployer(settings, target.kubernetes)
-
-
-def _make_buckets(settings: Settings) -> list[str]:
-    return []
