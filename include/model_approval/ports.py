@@ -244,7 +244,10 @@ class AuditLog(Protocol):
 class Signer(Protocol):
     """Signs with this process's own key."""
 
-    key_id: str
+    @property
+    def key_id(self) -> str:
+        """Names the public key; see `adapters.signing` for the formula."""
+        ...
 
     def sign(self, payload: bytes) -> Envelope:
         """An envelope over exactly these bytes."""
@@ -310,8 +313,10 @@ class DataProfiler(Protocol):
 class ValidatorRunner(Protocol):
     """Runs validators as confined child processes of ours (the `local` runtime and the CLI)."""
 
-    image_digest: str
-    """Names the validators' environment, as an image digest names a pod's."""
+    @property
+    def image_digest(self) -> str:
+        """Names the validators' environment, as an image digest names a pod's."""
+        ...
 
     def run_job(self, job: ValidatorJob) -> None:
         """Fetch, verify, run, upload: what the pod does. Raises EvidenceError in words when it broke."""
