@@ -1,0 +1,239 @@
+"""What the evidence says, ready to be shown: rules against limits and champion, findings, coverage, changed files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_approval.domain.evidence import (
+    Device,
+    Evidence,
+    Finding,
+    Metric,
+    RuleOutcome,
+    Severity,
+    StoredEvidence,
+    Verdict,
+)
+from model_approval.domain.manifest import ArtifactManifest
+from model_approval.domain.promotion import Promotion
+from model_approval.domain.review import Waiver
+from model_approval.policy.schema import CheckRule, FrozenPolicy
+from model_review import plots, words
+
+SHOWN_FINDINGS = 50
+"""The page shows this many, worst first; the JSON answer holds all."""
+SHOWN_FILES = 50
+
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """One evaluated rule."""
+
+    outcome: RuleOutcome
+    look: words.Look
+    value: str
+    interval: str
+    baseline: str
+    change: str
+    strip: plots.Strip | None
+    waiver: Waiver | None
+    blocks: bool
+    """Whether this rule keeps the request from being approved."""
+
+
+@dataclass(frozen=True)
+class CheckSection:
+    """One check with its rules and how its last run went."""
+
+    name: str
+    title: str
+    facts: str
+    """Run number, how long, on what; in words."""
+    rows: tuple[OutcomeRow, ...]
+    limitations: tuple[str, ...]
+    error: str
+    evidence_digest: str | None
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One finding and the check that reported it."""
+
+    check: str
+    finding: Finding
+    look: words.Look
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All findings of the latest runs, worst first."""
+
+    rows: tuple[FindingRow, ...]
+    total: int
+    covered: int
+    files: int
+    uncovered: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that differs from the champion's."""
+
+    word: str
+    tone: str
+    path: str
+    size: str
+
+
+def latest(evidence: Sequence[StoredEvidence]) -> dict[str, StoredEvidence]:
+    """The last run of each check; earlier runs are history."""
+    last: dict[str, StoredEvidence] = {}
+    for item in evidence:
+        if item.check not in last or item.run >= last[item.check].run:
+            last[item.check] = item
+    return last
+
+
+def check_sections(
+    promotion: Promotion,
+    frozen: FrozenPolicy,
+    evidence: Sequence[StoredEvidence],
+    waivers: dict[str, Waiver],
+    blocking: Sequence[RuleOutcome],
+) -> tuple[CheckSection, ...]:
+    """The checks in the policy's order, each with its evaluated rules."""
+    runs = latest(evidence)
+    sections = []
+    for check in frozen.policy.checks:
+        run = runs.get(check.name)
+        rules = {rule.id: rule for rule in check.rules}
+        outcomes = [outcome for outcome in promotion.check_outcomes if outcome.check == check.name]
+        sections.append(
+            CheckSection(
+                name=check.name,
+                title=check.name.replace("_", " "),
+                facts=_facts(run),
+                rows=tuple(
+                    _row(outcome, rules.get(outcome.rule), run.evidence if run else None, waivers, blocking)
+                    for outcome in outcomes
+                ),
+                limitations=tuple(run.evidence.limitations) if run and run.evidence else (),
+                error=run.error if run else "",
+                evidence_digest=run.digest if run else None,
+            )
+        )
+    return tuple(sections)
+
+
+def intake_rows(
+    promotion: Promotion, waivers: dict[str, Waiver], blocking: Sequence[RuleOutcome]
+) -> tuple[OutcomeRow, ...]:
+    """Intake's rules, those that did not pass first."""
+    rows = [_row(outcome, None, None, waivers, blocking) for outcome in promotion.intake_outcomes]
+    return tuple(sorted(rows, key=lambda row: row.outcome.verdict is Verdict.PASSED))
+
+
+def _row(
+    outcome: RuleOutcome,
+    rule: CheckRule | None,
+    evidence: Evidence | None,
+    waivers: dict[str, Waiver],
+    blocking: Sequence[RuleOutcome],
+) -> OutcomeRow:
+    waiver, value, baseline = waivers.get(outcome.rule), outcome.value, outcome.baseline
+    interval = _interval(_metric(rule, evidence))
+    measured = value is not None
+    return OutcomeRow(
+        outcome=outcome,
+        look=words.WAIVED if waiver and outcome.verdict is not Verdict.PASSED else words.VERDICTS[outcome.verdict],
+        value=words.number(value, outcome.unit) if value is not None else "",
+        interval=f"{words.number(interval[0])} to {words.number(interval[1])}" if interval and measured else "",
+        baseline=words.number(baseline, outcome.unit) if baseline is not None else "",
+        change=words.change(value, baseline) if value is not None and baseline is not None else "",
+        strip=plots.strip(value, interval=interval, champion=baseline, limits=limits_of(rule, baseline))
+        if value is not None
+        else None,
+        waiver=waiver,
+        blocks=outcome in blocking,
+    )
+
+
+def limits_of(rule: CheckRule | None, baseline: float | None) -> plots.Limits:
+    """The bounds a rule sets for its figure; relative ones become absolute with the champion's figure."""
+    if rule is None or (rule.limit is None and rule.findings is None):
+        return plots.Limits()
+    if rule.limit is None:
+        return plots.Limits(maximum=rule.findings.maximum if rule.findings else None)
+    limit = rule.limit
+    uppers = [limit.maximum, _times(limit.max_ratio_to_champion, baseline)]
+    lowers = [limit.minimum, _times(limit.min_ratio_to_champion, baseline)]
+    return plots.Limits(
+        minimum=max((bound for bound in lowers if bound is not None), default=None),
+        maximum=min((bound for bound in uppers if bound is not None), default=None),
+    )
+
+
+def _times(ratio: float | None, baseline: float | None) -> float | None:
+    return ratio * baseline if ratio is not None and baseline is not None else None
+
+
+def _metric(rule: CheckRule | None, evidence: Evidence | None) -> Metric | None:
+    return evidence.metric(rule.limit.metric) if rule and rule.limit and evidence else None
+
+
+def _interval(metric: Metric | None) -> tuple[float, float] | None:
+    if metric is None or metric.low is None or metric.high is None:
+        return None
+    return metric.low, metric.high
+
+
+def _facts(run: StoredEvidence | None) -> str:
+    if run is None:
+        return "has not reported yet"
+    facts = [f"run {run.run}"] if run.run > 1 else []
+    if run.evidence is None:
+        return ", ".join([*facts, "brought no evidence home"])
+    facts.append(f"took {words.duration(run.evidence.finished_at - run.evidence.started_at)}")
+    if run.evidence.device is not Device.NONE:
+        facts.append("on a GPU (CUDA)" if run.evidence.device is Device.CUDA else "on CPU, no GPU")
+    facts.append(f"{run.evidence.validator} {run.evidence.validator_version}")
+    return ", ".join(facts)
+
+
+def findings(evidence: Sequence[StoredEvidence]) -> Findings:
+    """All findings of each check's last run, and which files were looked into."""
+    runs = [run.evidence for run in latest(evidence).values() if run.evidence]
+    every = [(run.check, finding) for run in runs for finding in run.findings]
+    every.sort(key=lambda pair: -pair[1].severity.rank)
+    coverage = [item for run in runs for item in run.coverage]
+    return Findings(
+        rows=tuple(FindingRow(check, item, words.SEVERITIES[item.severity]) for check, item in every[:SHOWN_FINDINGS]),
+        total=len(every),
+        covered=sum(item.covered for item in coverage),
+        files=len(coverage),
+        uncovered=tuple(f"{item.path}: {item.note or 'not covered'}" for item in coverage if not item.covered),
+    )
+
+
+def is_grave(finding: Finding) -> bool:
+    """Whether a finding belongs in sight without unfolding."""
+    return finding.severity.rank >= Severity.MEDIUM.rank
+
+
+def file_changes(candidate: ArtifactManifest, champion: ArtifactManifest | None) -> tuple[FileChange, ...]:
+    """Files that are new, changed or gone against the champion; empty without one."""
+    if champion is None:
+        return ()
+    mine = {entry.path: entry for entry in candidate.files}
+    theirs = {entry.path: entry for entry in champion.files}
+    changes = []
+    for path in sorted(mine.keys() | theirs.keys()):
+        if path not in theirs:
+            changes.append(FileChange("new", "passed", path, words.size(mine[path].size_bytes)))
+        elif path not in mine:
+            changes.append(FileChange("removed", "failed", path, words.size(theirs[path].size_bytes)))
+        elif mine[path].sha256 != theirs[path].sha256:
+            sizes = f"{words.size(theirs[path].size_bytes)} → {words.size(mine[path].size_bytes)}"
+            changes.append(FileChange("changed", "attention", path, sizes))
+    return tuple(changes)
