@@ -63,8 +63,10 @@ def _read(path: Path) -> StackSecrets:
     try:
         return StackSecrets.model_validate_json(path.read_text())
     except (OSError, ValidationError) as err:
+        # Only what is wrong, never the content: the message ends up on terminals and in logs.
+        what = str(err) if isinstance(err, OSError) else str(err.errors()[0]["msg"])
         raise PolicyError(
-            f"the installation's secrets cannot be read: {err}",
+            f"the installation's secrets cannot be read: {what}",
             file=str(path),
             hint="restore the file, or remove the whole state folder to begin anew",
         ) from err

@@ -79,8 +79,8 @@ def _perform(stack: Stack, report: Report) -> None:
     watcher = Watcher(stack.user("vera"), stack.progress, meanwhile=stack.tend)
     scenes = Scenes(stack, services, RegistrySeed(stack.settings), watcher, cast.models, cast.versions, report)
     scenes.good()
-    scenes.bad("dangerous", "a pickle with a dangerous import", rule="no-dangerous-code", state="blocked")
-    scenes.bad("slow", "a model too slow for its policy", rule="latency-p99", state="blocked")
+    scenes.bad("dangerous", "a pickle with a dangerous import", rule="security.no-high-findings", state="blocked")
+    scenes.bad("slow", "a model too slow for its policy", rule="performance.latency-p99", state="blocked")
     scenes.swapped()
     audit_offline(services, stack.settings.trusted_keys, report)
 

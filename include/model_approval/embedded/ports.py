@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from model_approval.domain.errors import OutsideSystemError
@@ -56,14 +57,19 @@ def holder_of(port: int) -> str:
     """`name (pid 123)` of the program that listens there; empty when the kernel does not tell us."""
     inodes = _listening_inodes(port)
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-        except OSError:  # somebody else's process, or gone meanwhile
-            continue
-        if links & inodes:
+        if inodes & set(_open_files(process)):
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             return f"{' '.join(words)[:80].strip()} (pid {process.name})"
     return ""
+
+
+def _open_files(process: Path) -> list[str]:
+    found = []
+    with suppress(OSError):  # somebody else's process, or gone meanwhile
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                found.append(str(link.readlink()))
+    return found
 
 
 def _any_free() -> int:

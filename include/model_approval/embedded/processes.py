@@ -76,7 +76,7 @@ class Supervisor:
             if process.poll() is not None:
                 raise self._failure(program, f"ended with exit code {process.returncode} while it started")
             if time.monotonic() > deadline:
-                raise self._failure(program, f"was not ready within {program.deadline_s:.0f} s")
+                raise self._failure(program, f"was not ready within {program.deadline_s:g} s")
             if self._stopping.wait(_POLL_S):
                 raise ProgramError(f"{program.name}: the start was interrupted")
 
