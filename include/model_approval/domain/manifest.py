@@ -48,9 +48,10 @@ class ArtifactManifest(Record):
         seen: dict[str, str] = {}
         for entry in files:
             # A case-insensitive file system would let the second file replace the first after it was checked.
-            other = seen.setdefault(entry.path.casefold(), entry.path)
-            if other is not entry.path:
-                raise ValueError(f"{entry.path!r} and {other!r} are the same file on some file systems")
+            folded = entry.path.casefold()
+            if folded in seen:
+                raise ValueError(f"{entry.path!r} and {seen[folded]!r} are the same file on some file systems")
+            seen[folded] = entry.path
         for entry in files:
             for parent in PurePosixPath(entry.path.casefold()).parents:
                 if str(parent) in seen:
