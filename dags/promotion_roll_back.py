@@ -22,7 +22,7 @@ with DAG(
         "revoke": Param(False, type="boolean", description="Withdraw the approval too, so that it cannot come back"),
     },
     default_args={"owner": "model-approval", "retries": 3, "retry_delay": timedelta(seconds=5)},
-):
+) as roll_back:
     RollBackOperator(
         task_id="roll_back",
         request_id="{{ params.request_id }}",
