@@ -33,8 +33,8 @@ def _programs() -> Iterator[Path]:
 class _Postgres:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._as_user = {"user": _ACCOUNT, "extra_groups": []} if os.geteuid() == 0 else {}
-        if self._as_user:
+        self._account = _ACCOUNT if os.geteuid() == 0 else None
+        if self._account:
             os.chown(folder, pwd.getpwnam(_ACCOUNT).pw_uid, -1)
         self._bin = self._usable()
 
@@ -43,7 +43,7 @@ class _Postgres:
             if self._runs(installed / "bin"):
                 return installed / "bin"
             # A checkout below /root is closed to the unprivileged account: it gets a copy.
-            if self._as_user and (installed / "bin" / "postgres").is_file():
+            if self._account and (installed / "bin" / "postgres").is_file():
                 copy = self.folder / "programs"
                 shutil.copytree(installed, copy, dirs_exist_ok=True)
                 if self._runs(copy / "bin"):
@@ -57,30 +57,31 @@ class _Postgres:
             return False
 
     def _call(self, program: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [str(program), *arguments], cwd=self.folder, capture_output=True, timeout=60, check=False, **self._as_user
-        )
+        # Files instead of pipes: the server that `pg_ctl` leaves behind would keep a pipe open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(program), *arguments],
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                timeout=60,
+                check=False,
+                user=self._account,
+                extra_groups=[] if self._account else None,
+            )
+            output.seek(0)
+            return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
     def control(self, *arguments: str) -> None:
         command = ("-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-w", *arguments)
-        # pg_ctl's server inherits our pipes, so it is given files instead.
-        done = subprocess.run(
-            [str(self._bin / "pg_ctl"), *command],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-            **self._as_user,
-        )
-        log = self.folder / "log"
-        assert done.returncode == 0, log.read_text() if log.exists() else f"pg_ctl {arguments}: {done.returncode}"
+        done = self._call(self._bin / "pg_ctl", *command)
+        assert done.returncode == 0, done.stdout.decode()
 
     def start(self) -> str:
         made = self._call(
             self._bin / "initdb", "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"
         )
-        assert made.returncode == 0, made.stderr.decode()
+        assert made.returncode == 0, made.stdout.decode()
         self.control("start", "-o", f"-k {self.folder} -h '' -c fsync=off -c max_connections=60")
         return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
 
