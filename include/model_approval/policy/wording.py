@@ -142,7 +142,9 @@ def _schema_at(kind: type[BaseModel], location: Location) -> JsonSchemaValue:
         if isinstance(part, int):
             here = here.get("items", {})
         elif part is not None:
-            here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
+            # A mapping's values: pydantic writes `patternProperties` when the keys have a pattern.
+            values = next(iter(here.get("patternProperties", {}).values()), here.get("additionalProperties") or {})
+            here = here.get("properties", {}).get(part, values)
         for option in here.get("anyOf", ()):
             if "$ref" in option:
                 here = option

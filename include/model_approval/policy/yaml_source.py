@@ -36,7 +36,7 @@ MAX_DEPTH = 24
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 Location: TypeAlias = tuple[str | int, ...]
 
-_LARGEST = 2**53
+_LARGEST = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact (RFC 8785 refuses more)."""
 _TAG = "tag:yaml.org,2002:"
 
@@ -183,6 +183,7 @@ class _Reader:
                 continue
             if math.isfinite(number) and abs(number) <= _LARGEST:
                 return number
+            break
         self._complain(f"{text[:40]} is not a number that JSON can carry", location, line)
         return text
 
