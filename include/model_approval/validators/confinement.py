@@ -51,13 +51,13 @@ class Reach:
     writable: tuple[Path, ...]
 
 
-def confine(bounds: Bounds, reach: Reach, *, cpu_s: int) -> dict[str, str]:
+def confine(bounds: Bounds, reach: Reach, *, cpu_s: int | None) -> dict[str, str]:
     """Lock this process in, for good.
 
     Args:
         bounds: How much it may use.
         reach: What it may read and write beside the interpreter and its libraries.
-        cpu_s: Processor seconds of all its threads together.
+        cpu_s: Processor seconds of all its threads together; None: no end, for a server.
 
     Returns:
         For each lock (`confinement.<lock>`) `in force: ...` or `missing: <reason>`; part of the evidence.
@@ -91,19 +91,20 @@ def forbid_tracing() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _limit_resources(bounds: Bounds, cpu_s: int) -> str:
+def _limit_resources(bounds: Bounds, cpu_s: int | None) -> str:
     wanted = {
         # DATA, not AS: runtimes reserve address space by the terabyte without using it.
         "data": (resource.RLIMIT_DATA, bounds.memory_bytes),
         "fsize": (resource.RLIMIT_FSIZE, bounds.file_bytes),
-        "cpu": (resource.RLIMIT_CPU, cpu_s),
+        "cpu": (resource.RLIMIT_CPU, resource.RLIM_INFINITY if cpu_s is None else cpu_s),
         "nofile": (resource.RLIMIT_NOFILE, bounds.open_files),
         "nproc": (resource.RLIMIT_NPROC, bounds.processes),
         "core": (resource.RLIMIT_CORE, 0),
     }
     for limit, value in wanted.values():
         hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        if hard != resource.RLIM_INFINITY:
+            value = hard if value == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
     return " ".join(f"{name}={value}" for name, (_, value) in wanted.items())
 
