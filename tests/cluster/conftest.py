@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -57,7 +55,9 @@ def validation(cluster: Cluster, settings: Settings) -> Iterator[Callable[..., V
     """Makes promotions in validation; what they leave on the cluster is removed."""
     made: list[str] = []
 
-    def make(files: Mapping[str, bytes] = FILES, *, check: Mapping[str, object] | None = None, **kubernetes: object) -> Validation:
+    def make(
+        files: Mapping[str, bytes] = FILES, *, check: Mapping[str, object] | None = None, **kubernetes: object
+    ) -> Validation:
         target = cluster.target.model_copy(
             update={"kubernetes": cluster.target.kubernetes.model_copy(update=kubernetes)}  # type: ignore[union-attr]
         )
@@ -81,9 +81,7 @@ def _in_validation(settings: Settings, frozen: FrozenPolicy, files: Mapping[str,
     artifacts, reviews, signer = S3ArtifactStore(settings), MemoryReviewStore(), MemorySigner()
     reviews.freeze_policy(frozen)
     candidate = a_candidate(request, artifact_uri=uri, manifest=artifacts.manifest(uri), documents=())
-    reviews.promotions[request.id] = a_promotion(
-        state=PromotionState.VALIDATING, request=request, candidate=candidate
-    )
+    reviews.promotions[request.id] = a_promotion(state=PromotionState.VALIDATING, request=request, candidate=candidate)
     services = Services(
         registries={},
         artifacts=artifacts,

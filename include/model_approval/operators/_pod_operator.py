@@ -80,6 +80,8 @@ class EvidencePodOperator(KubernetesPodOperator):
         )
         self._services = services
         self._job = job
+        self.evidence_digest: str | None = None
+        """Set when the evidence came home."""
 
     def convert_config_file_to_dict(self) -> None:
         """Leave cluster credentials out of the trigger's row: the triggerer resolves the connection itself."""
@@ -124,7 +126,8 @@ class EvidencePodOperator(KubernetesPodOperator):
             error=error,
             image_digest=self._job.target.validator_image,
         )
-        return str(stored.digest)
+        self.evidence_digest = str(stored.digest)
+        return self.evidence_digest
 
     def _settle(self, context: Context, event: dict[str, Any], pod: Json) -> str:
         """Let the provider read logs and clean up; returns what went wrong, or nothing."""

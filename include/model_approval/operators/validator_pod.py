@@ -63,11 +63,17 @@ class ValidatorPodOperator(BaseOperator):
         self._make_services = services
         self._running: EvidencePodOperator | None = None
 
-    def execute(self, context: Context) -> None:
-        """Start the pod, or find the one of an attempt that was cut off, and defer."""
+    def execute(self, context: Context) -> str | None:
+        """Start the pod, or find the one of an attempt that was cut off, and defer.
+
+        Returns:
+            The evidence's digest, when that pod had already ended.
+        """
         with _as_airflow_errors():
+            operator = self._operator(context)
             # Not `execute`: Airflow refuses an operator that is executed inside another one.
-            self._operator(context).execute_async(context)
+            operator.execute_async(context)
+            return operator.evidence_digest
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> str:
         """Resume when the triggerer saw the pod end, or gave up on it.

@@ -1,0 +1,145 @@
+"""Each way in which a pod fails, as the API server tells it, and the words that we make of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
+
+pytestmark = pytest.mark.unit
+
+
+def a_pod(*, phase: str = "Pending", **status: object) -> dict:
+    resources = {"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi", "nvidia.com/gpu": "1"}}
+    return {
+        "metadata": {"name": "pod", "namespace": "model-validation"},
+        "spec": {
+            "activeDeadlineSeconds": 600,
+            "initContainers": [{"name": "fetch", "resources": resources}],
+            "containers": [{"name": "base", "resources": resources}],
+        },
+        "status": {"phase": phase, **status},
+    }
+
+
+def a_container(name: str = "base", *, last: dict | None = None, **state: object) -> dict:
+    return {"name": name, "image": "registry/validator:1", "state": state, "lastState": last or {}}
+
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+}
+CASES = {
+    "image pull back-off, with the attempt's own event": (
+        a_pod(containerStatuses=[a_container(waiting={"reason": "ImagePullBackOff", "message": "Back-off pulling"})]),
+        [
+            {"reason": "Failed", "message": "Failed to pull image: not found"},
+            {"reason": "Failed", "message": "Error: ImagePullBackOff"},
+        ],
+        "the image registry/validator:1 cannot be pulled (ImagePullBackOff): Error: ImagePullBackOff",
+    ),
+    "image never pulled": (
+        a_pod(
+            initContainerStatuses=[a_container("fetch", waiting={"reason": "ErrImageNeverPull", "message": "not here"})]
+        ),
+        [],
+        "the image registry/validator:1 cannot be pulled (ErrImageNeverPull): not here",
+    ),
+    "out of memory": (
+        a_pod(phase="Failed", containerStatuses=[a_container(terminated={"reason": "OOMKilled", "exitCode": 137})]),
+        [],
+        "the container base used more than its memory limit of 2Gi (OOMKilled)",
+    ),
+    "evicted": (
+        a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
+        [],
+        "the pod was evicted from its node (Evicted): The node was low on resource: ephemeral-storage.",
+    ),
+    "deadline": (
+        a_pod(
+            phase="Failed",
+            reason="DeadlineExceeded",
+            containerStatuses=[a_container(terminated={"reason": "Error", "exitCode": 137})],
+        ),
+        [],
+        "the pod did not finish within 600 s (start-up and check together) and was stopped (DeadlineExceeded)",
+    ),
+    "no free GPU": (
+        a_pod(conditions=[UNSCHEDULABLE]),
+        [],
+        "no node has a free nvidia.com/gpu (Unschedulable): 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    ),
+    "no node fits": (
+        a_pod(conditions=[{**UNSCHEDULABLE, "message": "0/3 nodes are available: 3 Insufficient cpu."}]),
+        [],
+        "no node can take the pod (Unschedulable): 0/3 nodes are available: 3 Insufficient cpu.",
+    ),
+    "init container's last words": (
+        a_pod(
+            phase="Failed",
+            initContainerStatuses=[
+                a_container("fetch", terminated={"exitCode": 1, "message": "model.onnx: pinned as\n a"})
+            ],
+            containerStatuses=[a_container(waiting={"reason": "PodInitializing"})],
+        ),
+        [],
+        "the container fetch ended with exit code 1: model.onnx: pinned as a",
+    ),
+    "killed by a signal": (
+        a_pod(phase="Failed", containerStatuses=[a_container(terminated={"exitCode": 139})]),
+        [],
+        "the container base ended with exit code 139 (signal 11)",
+    ),
+    "failed before its last restart": (
+        a_pod(
+            phase="Running",
+            containerStatuses=[
+                a_container(
+                    last={"terminated": {"exitCode": 2, "message": "no token"}}, waiting={"reason": "CrashLoopBackOff"}
+                )
+            ],
+        ),
+        [],
+        "the container base ended with exit code 2: no token",
+    ),
+    "missing Secret": (
+        a_pod(containerStatuses=[a_container(waiting={"reason": "ContainerCreating"})]),
+        [{"reason": "FailedMount", "message": 'secret "x" not found'}],
+        'the pod\'s volumes or network cannot be set up: secret "x" not found',
+    ),
+    "configuration": (
+        a_pod(
+            initContainerStatuses=[
+                a_container("verify", waiting={"reason": "CreateContainerConfigError", "message": "no key"})
+            ]
+        ),
+        [],
+        "the container verify cannot be started (CreateContainerConfigError): no key",
+    ),
+    "failed, nobody says why": (a_pod(phase="Failed"), [], "the pod failed"),
+    "running": (a_pod(phase="Running", containerStatuses=[a_container(running={})]), [], ""),
+    "waiting for its turn": (a_pod(), [], ""),
+    "succeeded": (a_pod(phase="Succeeded", containerStatuses=[a_container(terminated={"exitCode": 0})]), [], ""),
+    "no status yet": ({"metadata": {}}, [], ""),
+}
+
+
+@pytest.mark.parametrize(("pod", "events", "words"), CASES.values(), ids=CASES.keys())
+def test_failure_is_told_in_words(pod, events, words):
+    assert pod_failure_reason(pod, events) == words
+
+
+def test_endless_last_words_are_cut():
+    pod = a_pod(phase="Failed", containerStatuses=[a_container(terminated={"exitCode": 1, "message": "x" * 100_000})])
+
+    assert len(pod_failure_reason(pod)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("phase", "final"), [("Succeeded", True), ("Failed", True), ("Running", False), ("Unknown", False)]
+)
+def test_only_two_phases_are_final(phase, final):
+    assert is_final(a_pod(phase=phase)) is final

@@ -1,0 +1,65 @@
+"""The operator at parse time, and the pod that the provider makes of our manifest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
+from model_approval.policy.schema import Resources
+from tests.support.builders import a_kubernetes_target
+
+pytestmark = pytest.mark.unit
+
+HEAVY = ("kubernetes", "kubernetes_asyncio", "airflow.providers.cncf.kubernetes.operators", "boto3", "mlflow")
+ASK = """
+import sys
+import model_approval.operators.validator_pod
+print([name for name in %r if name in sys.modules])
+"""
+
+
+def a_pod_job() -> PodJob:
+    target = a_kubernetes_target().kubernetes
+    assert target is not None
+    return PodJob("pr-7", "security_scan", "security_scan", 1, Resources(gpu=1), 60, target)
+
+
+def test_importing_the_operator_imports_no_kubernetes_and_no_provider(tmp_path: Path):
+    environment = {"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", ASK % (HEAVY,)], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_provider_changes_nothing_of_our_pod_but_adds_its_labels():
+    from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+    from kubernetes.client import ApiClient
+
+    from model_approval.operators._pod_operator import EvidencePodOperator
+
+    ours = validator_pod(a_pod_job())
+    operator = EvidencePodOperator(task_id="security_scan", services=None, job=a_pod_job(), poll_interval_s=1)
+
+    built = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj(None, dry_run=True))
+
+    assert ours["metadata"]["labels"].items() <= built["metadata"]["labels"].items()
+    assert built["metadata"]["name"] == ours["metadata"]["name"]
+    pristine = ApiClient().sanitize_for_serialization(PodGenerator.deserialize_model_dict(ours))["spec"]
+    assert without_empty(built["spec"]) == {**without_empty(pristine), "hostNetwork": False}
+
+
+def without_empty(value):
+    """The provider writes empty lists and objects where nothing was said."""
+    if isinstance(value, dict):
+        cleaned = {key: without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in cleaned.items() if item not in ({}, [], None, "")}
+    if isinstance(value, list):
+        return [without_empty(item) for item in value]
+    return value
