@@ -196,21 +196,23 @@ def cast_vote(me: Me, room: TheRoom, request_id: str, body: NewVote) -> Detail:
         choice=body.choice, role=body.role, reason=body.reason, items=body.items, authentication=me.authentication
     )
     seen = body.seen.digests()
-    room.after(review.cast_vote(room.services(), request_id=request_id, reviewer=me.subject, ballot=ballot, seen=seen))
+    with room.deciding(request_id):
+        review.cast_vote(room.services(), request_id=request_id, reviewer=me.subject, ballot=ballot, seen=seen)
     return _detail(room.services(), me, request_id)
 
 
 @router.post("/requests/{request_id}/votes/withdraw", dependencies=[DECIDES])
 def withdraw_vote(me: Me, room: TheRoom, request_id: str) -> Detail:
     """Take your vote back."""
-    room.after(review.withdraw_vote(room.services(), request_id=request_id, reviewer=me.subject))
+    with room.deciding(request_id):
+        review.withdraw_vote(room.services(), request_id=request_id, reviewer=me.subject)
     return _detail(room.services(), me, request_id)
 
 
 @router.post("/requests/{request_id}/waivers", dependencies=[DECIDES])
 def grant_waiver(me: Me, room: TheRoom, request_id: str, body: NewWaiver) -> Detail:
     """Accept a rule that did not pass."""
-    room.after(
+    with room.deciding(request_id):
         review.grant_waiver(
             room.services(),
             request_id=request_id,
@@ -220,14 +222,14 @@ def grant_waiver(me: Me, room: TheRoom, request_id: str, body: NewWaiver) -> Det
             days=body.days,
             seen=body.seen.digests(),
         )
-    )
     return _detail(room.services(), me, request_id)
 
 
 @router.post("/requests/{request_id}/withdraw", dependencies=[DECIDES])
 def withdraw_request(me: Me, room: TheRoom, request_id: str, body: WithReason) -> Detail:
     """End the review: the requester's or a manager's wish."""
-    room.after(review.withdraw_request(room.services(), request_id=request_id, subject=me.subject, reason=body.reason))
+    with room.deciding(request_id):
+        review.withdraw_request(room.services(), request_id=request_id, subject=me.subject, reason=body.reason)
     return _detail(room.services(), me, request_id)
 
 

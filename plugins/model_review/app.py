@@ -27,7 +27,6 @@ def create_app(room: Room, *, identity: IdentityOf) -> FastAPI:
         room: Services, wake-up, form tokens and the check for a fresh sign-in.
         identity: Who is asking. Runs before every route, without exception.
     """
-
     asking = Depends(identity)
 
     async def authenticated(request: Request, who: Identity = asking) -> None:

@@ -91,7 +91,8 @@ async def perform_act(request: Request, me: Me, room: TheRoom, request_id: str, 
 def _perform(request: Request, me: Identity, room: TheRoom, request_id: str, act: Act, sent: Sent) -> Response:
     services = room.services()
     try:
-        room.after(_call(services, me, request_id, act, sent))
+        with room.deciding(request_id):
+            _call(services, me, request_id, act, sent)
     except DecisionError as err:
         view = build_request(services, me.subject, request_id)
         changed = what_changed(view.dossier, sent.seen) if err.denial is Denial.CONFLICT else ()

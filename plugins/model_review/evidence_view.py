@@ -36,6 +36,7 @@ class OutcomeRow:
     interval: str
     baseline: str
     change: str
+    limit: str
     strip: plots.Strip | None
     waiver: Waiver | None
     blocks: bool
@@ -54,6 +55,11 @@ class CheckSection:
     limitations: tuple[str, ...]
     error: str
     evidence_digest: str | None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any rule has a figure, so that columns for figures are worth their room."""
+        return any(row.value for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def check_sections(
         sections.append(
             CheckSection(
                 name=check.name,
-                title=check.name.replace("_", " "),
+                title=check.name.replace("_", " ").capitalize().replace("Gpu", "GPU"),
                 facts=_facts(run),
                 rows=tuple(
                     _row(outcome, rules.get(outcome.rule), run.evidence if run else None, waivers, blocking)
@@ -151,6 +157,7 @@ def _row(
         interval=f"{words.number(interval[0])} to {words.number(interval[1])}" if interval and measured else "",
         baseline=words.number(baseline, outcome.unit) if baseline is not None else "",
         change=words.change(value, baseline) if value is not None and baseline is not None else "",
+        limit=outcome.limit.replace("<=", "\u2264").replace(">=", "\u2265").replace(" x ", " \u00d7 "),
         strip=plots.strip(value, interval=interval, champion=baseline, limits=limits_of(rule, baseline))
         if value is not None
         else None,

@@ -47,12 +47,14 @@ def up(request: Request) -> str:
     return "../" * (route_path(request).count("/") - 1) or "./"
 
 
-def render(request: Request, template: str, *, status: int = 200, **content: object) -> HTMLResponse:
-    """Fill a template."""
+def render(
+    request: Request, template: str, *, status: int = 200, root: str | None = None, **content: object
+) -> HTMLResponse:
+    """Fill a template; a fragment says from where its links start, since it is shown inside another page."""
     identity: Identity | None = getattr(request.state, "identity", None)
     html = _TEMPLATES.get_template(template).render(
         me=identity,
-        root=up(request),
+        root=up(request) if root is None else root,
         form_token=the_room(request).tokens.issue(identity.subject) if identity else "",
         **content,
     )

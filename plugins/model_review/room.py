@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from model_approval.domain.promotion import Promotion
+from model_approval.domain.errors import OutsideSystemError
 from model_approval.ports import Services
 from model_review.auth import FormTokens, StepUp
+
+log = logging.getLogger(__name__)
 
 
 class Wake(Protocol):
@@ -30,11 +34,29 @@ class Room:
     tokens: FormTokens
     step_up: StepUp
 
-    def after(self, promotion: Promotion) -> None:
-        """Wake the run when the review ended."""
-        if not promotion.state.awaits_people:
-            frozen = self.services().reviews.policy(promotion.request.policy_digest)
-            self.wake(dag_id=frozen.policy.dag_id, run_id=promotion.id)
+    @contextmanager
+    def deciding(self, request_id: str) -> Iterator[None]:
+        """Around a use case: afterwards wake the run if the review ended.
+
+        A decision is stored before the registry is told. If telling it fails the decision stands all the same, and
+        the run repeats what was missed; so that failure is no reason to tell people that nothing was decided.
+        """
+        try:
+            yield
+        except OutsideSystemError:
+            if not self._wake_if_ended(request_id):
+                raise
+            log.warning("promotion %s: decided, but another system did not hear of it yet", request_id, exc_info=True)
+        else:
+            self._wake_if_ended(request_id)
+
+    def _wake_if_ended(self, request_id: str) -> bool:
+        reviews = self.services().reviews
+        promotion = reviews.get(request_id)
+        if promotion.state.awaits_people:
+            return False
+        self.wake(dag_id=reviews.policy(promotion.request.policy_digest).policy.dag_id, run_id=request_id)
+        return True
 
 
 def the_room(request: Request) -> Room:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, HTTPException, Request
+from starlette.testclient import TestClient
+
 from model_approval.adapters.memory.artifacts import MemoryArtifactStore
 from model_approval.adapters.memory.audit import MemoryAuditLog
 from model_approval.adapters.memory.evidence import MemoryEvidenceStore
@@ -29,8 +31,6 @@ from model_approval.stages.audit import record
 from model_review.app import create_app
 from model_review.auth import SESSION, TOKEN, FormTokens, Identity, no_step_up
 from model_review.room import Room
-from starlette.testclient import TestClient
-
 from tests.support import builders
 from tests.support.builders import (
     FILES,

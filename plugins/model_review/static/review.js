@@ -14,8 +14,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.returnTo = opener;
     dialog.showModal();
-    const field = dialog.querySelector("[autofocus], textarea, input:not([type=hidden]), select, [data-closes]");
-    if (field) field.focus();
+    (dialog.querySelector("textarea") ?? dialog.querySelector("[data-closes]"))?.focus();
     return;
   }
   const closer = event.target.closest("[data-closes]");
