@@ -32,7 +32,7 @@ class RegistryStatus:
     """What a registry entry shows about its promotion."""
 
     state: str
-    """`requested` is what people set; we set the promotion's state, or `refused`."""
+    """`requested` is what people set; we set `accepted`, then the promotion's state, or `refused`."""
     request_id: str | None
     reason: str
 

@@ -80,9 +80,12 @@ def write(
 def publish(services: Services, promotion: Promotion) -> None:
     """Write the promotion's state onto its registry entry. Idempotent.
 
+    A request that was taken in shows as `accepted`: the word `requested` on the tag is a person's.
+
     Raises:
         OutsideSystemError: The registry cannot be reached; repeat the step later.
     """
     request = promotion.request
-    status = RegistryStatus(state=promotion.state, request_id=promotion.id, reason=promotion.state_reason)
+    state = "accepted" if promotion.state is PromotionState.REQUESTED else promotion.state.value
+    status = RegistryStatus(state=state, request_id=promotion.id, reason=promotion.state_reason)
     services.registries[request.registry].set_status(request.model, request.version, status)
