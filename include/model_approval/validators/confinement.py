@@ -37,7 +37,7 @@ _FORBIDDEN = (
 )  # fmt: skip
 _SYSTEM_READABLE = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/local/cuda",
-    "/proc/cpuinfo", "/proc/meminfo", "/proc/driver/nvidia", "/sys/devices/system/cpu", "/sys/fs/cgroup/cpu.max",
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/driver/nvidia", "/sys/devices", "/sys/bus/pci", "/sys/fs/cgroup/cpu.max",
     "/dev/null", "/dev/zero", "/dev/urandom",
 )  # fmt: skip
 _DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/null")

@@ -74,16 +74,25 @@ def _require_url_for_each(manifest: ArtifactManifest, urls: Mapping[str, str], f
 
 
 def fetch_files(manifest: ArtifactManifest, urls: Mapping[str, str], folder: Path) -> None:
-    """Download every file of a manifest into a folder that is made anew, verifying size and digest while streaming.
+    """Download every file of a manifest into a folder, emptied before, verifying size and digest while streaming.
 
     Raises:
         IntegrityError: A file is not the pinned one; names it with both digests.
         OutsideSystemError: The store does not deliver.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    empty_folder(folder)
     for entry in manifest.files:
         with_retries(partial(_fetch_file, entry, urls[entry.path], folder))
+
+
+def empty_folder(folder: Path) -> None:
+    """Make a folder, or empty it: it may be a volume's mount point, which cannot be removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in folder.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
 
 
 def _fetch_file(entry: FileEntry, url: str, folder: Path) -> None:

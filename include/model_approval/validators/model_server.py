@@ -1,6 +1,6 @@
 """Serves one verified model over HTTP.
 
-    python -m model_approval.validators.model_server --folder DIR --expect-digest sha256:... --serving FILE --port 8080
+    python -m model_approval.validators.model_server --artifact DIR --manifest FILE --serving FILE --port 8080
 
     GET  /healthz      200 once the model is loaded, with the artifact's digest
     POST /v1/predict   {"inputs": {name: nested lists}} -> {"outputs": {name: nested lists}}
@@ -30,17 +30,21 @@ _FILE_BYTES = 1024**2
 _OPEN_FILES = 4096
 
 
-def verify_folder(folder: Path, expected_digest: str, manifest: ArtifactManifest | None) -> None:
-    """Hash every byte of the folder.
+def verify_folder(folder: Path, expected_digest: str | None, manifest: ArtifactManifest | None) -> str:
+    """Hash every byte of the folder and compare it with what is expected; returns the digest.
 
     Raises:
-        IntegrityError: It is not the expected artifact; with the manifest at hand, names each file that differs.
+        IntegrityError: Nothing was said to be expected, or the folder is not it; with the manifest at hand, names each
+            file that differs.
     """
+    if expected_digest is None and manifest is None:
+        raise IntegrityError("what is to be served must be named", hint="give --manifest or --expect-digest")
     found = manifest_of_folder(folder)
     if manifest is not None:
         require_same_bytes(manifest, found, where=str(folder))
-    if found.artifact_digest != expected_digest:
+    if expected_digest not in (None, found.artifact_digest):
         raise IntegrityError(f"{folder} holds {found.artifact_digest}, expected is {expected_digest}")
+    return found.artifact_digest
 
 
 def _read_token(path: Path | None, serving: ServingConfig) -> str | None:
@@ -63,11 +67,13 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(given: argparse.Namespace) -> None:
     serving = read_record(ServingConfig, given.serving)
     manifest = read_record(ArtifactManifest, given.manifest) if given.manifest else None
-    verify_folder(given.folder, given.expect_digest, manifest)
+    digest = verify_folder(given.artifact, given.expect_digest, manifest)
     token = _read_token(given.token_file, serving)
     listener = _listen(given.host, given.port)
+    if given.port_file:
+        given.port_file.write_text(str(listener.getsockname()[1]), encoding="ascii")
     bounds = Bounds(memory_bytes=given.memory_mib * 1024**2, file_bytes=_FILE_BYTES, open_files=_OPEN_FILES)
-    for lock, state in confine(bounds, Reach(readable=(given.folder,), writable=()), cpu_s=None).items():
+    for lock, state in confine(bounds, Reach(readable=(given.artifact,), writable=()), cpu_s=None).items():
         log.info("%s %s", lock, state)
 
     import uvicorn
@@ -75,9 +81,9 @@ def _serve(given: argparse.Namespace) -> None:
     from model_approval.validators.onnx_session import find_model, open_model
     from model_approval.validators.server_app import make_app
 
-    model = open_model(find_model(given.folder, given.model), threads=given.threads)
-    log.info("serving %s on %s:%d (%s)", given.expect_digest, *listener.getsockname()[:2], model.device)
-    app = make_app(model, serving, artifact_digest=given.expect_digest, token=token)
+    model = open_model(find_model(given.artifact, given.model), threads=given.threads)
+    log.info("serving %s on %s:%d (%s)", digest, *listener.getsockname()[:2], model.device)
+    app = make_app(model, serving, artifact_digest=digest, token=token)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_keep_alive=15
     )
@@ -87,14 +93,15 @@ def _serve(given: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     parser = argparse.ArgumentParser(prog="model_approval.validators.model_server", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--expect-digest", required=True)
+    parser.add_argument("--artifact", type=Path, required=True, help="folder with the model's files")
+    parser.add_argument("--expect-digest", help="the artifact digest that the folder must have")
     parser.add_argument("--serving", type=Path, required=True, help="JSON file with the serving configuration")
-    parser.add_argument("--manifest", type=Path, help="JSON file with the manifest, to name files that differ")
+    parser.add_argument("--manifest", type=Path, help="JSON file with the manifest that the folder must have")
     parser.add_argument("--token-file", type=Path)
     parser.add_argument("--model", help="path of the ONNX file in the folder, when there are several")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=8080, help="0: any free one")
+    parser.add_argument("--port-file", type=Path, help="file to write the port to, once it listens")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mib", type=int, default=16 * 1024)
     given = parser.parse_args(argv)

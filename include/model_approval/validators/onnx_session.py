@@ -5,6 +5,7 @@ Used by the benchmark's worker and by the model server. Never registers custom o
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,15 @@ class OpenModel:
     outputs: tuple[str, ...] = field(default=())
 
 
+def import_runtime() -> Any:  # noqa: ANN401  # the library ships no types
+    """onnxruntime, silent and without its telemetry, which has to be refused before the first import (since 1.29)."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)  # its warnings would go to a terminal that nobody watches
+    return onnxruntime
+
+
 def find_model(folder: Path, wanted: str | None = None) -> Path:
     """The ONNX file of an artifact: the named one, else `model.onnx`, else the only `*.onnx`.
 
@@ -85,9 +95,7 @@ def open_model(path: Path, *, threads: int, want_cuda: bool = True) -> OpenModel
     Raises:
         EvidenceError: onnxruntime refuses it, or an input is of a kind that we do not make up.
     """
-    import onnxruntime as ort
-
-    ort.set_default_logger_severity(4)  # its warnings would go to a terminal that nobody watches
+    ort = import_runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # Idle threads that spin would steal time from the other model of an interleaved measurement, and from neighbours.

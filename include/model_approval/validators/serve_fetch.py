@@ -1,17 +1,17 @@
 """Fetches a model's files for serving and verifies each one: the serving pod's init container.
 
-    python -m model_approval.validators.serve_fetch --manifest FILE --uri s3://bucket/prefix --folder DIR \
-        [--endpoint-url URL]
+    python -m model_approval.validators.serve_fetch --uri s3://bucket/prefix --manifest FILE --destination DIR
 
-Credentials come from the environment as the AWS SDK reads them (`AWS_ACCESS_KEY_ID`, a web identity, ...), and only
-this container has them: the server starts from the files and knows no store.
+Reads `STORE_ACCESS_KEY`, `STORE_SECRET_KEY`, `STORE_REGION` and `STORE_ENDPOINT_URL`; without keys the AWS SDK looks
+for its own (web identity, instance role). Only this container has them: the server starts from the files.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from model_approval.domain.errors import EvidenceError, ModelApprovalError, NotFoundError, OutsideSystemError
 from model_approval.domain.manifest import ArtifactManifest, FileEntry
 from model_approval.validators.contract import plain_line, read_record
-from model_approval.validators.fetch import write_verified
+from model_approval.validators.fetch import empty_folder, write_verified
 from model_approval.validators.transfer import with_retries
 
 _PERMANENT = frozenset(
@@ -29,7 +29,7 @@ _PERMANENT = frozenset(
 
 
 def fetch_from_store(client: Any, uri: str, manifest: ArtifactManifest, folder: Path) -> None:  # noqa: ANN401
-    """Download every file of a manifest from below an S3 URI into a folder that is made anew.
+    """Download every file of a manifest from below an S3 URI into a folder, emptied before.
 
     Raises:
         IntegrityError: A file is not the pinned one; names it with both digests.
@@ -37,8 +37,7 @@ def fetch_from_store(client: Any, uri: str, manifest: ArtifactManifest, folder: 
         OutsideSystemError: The store does not deliver.
     """
     bucket, prefix = _parts(uri)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    empty_folder(folder)
     for entry in manifest.files:
         key = f"{prefix}/{entry.path}" if prefix else entry.path
         with_retries(partial(_fetch_object, client, bucket, key, entry, folder / entry.path))
@@ -69,13 +68,18 @@ def _fetch_object(client: Any, bucket: str, key: str, entry: FileEntry, path: Pa
     path.chmod(0o444)
 
 
-def _client(endpoint_url: str | None, region: str) -> Any:  # noqa: ANN401  # botocore makes its clients at run time
+def _client(environment: Mapping[str, str]) -> Any:  # noqa: ANN401  # botocore makes its clients at run time
     import botocore.session
     from botocore.config import Config
 
     config = Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 3, "mode": "standard"})
     return botocore.session.get_session().create_client(
-        "s3", endpoint_url=endpoint_url, region_name=region, config=config
+        "s3",
+        endpoint_url=environment.get("STORE_ENDPOINT_URL"),
+        region_name=environment.get("STORE_REGION", "us-east-1"),
+        aws_access_key_id=environment.get("STORE_ACCESS_KEY"),
+        aws_secret_access_key=environment.get("STORE_SECRET_KEY"),
+        config=config,
     )
 
 
@@ -84,13 +88,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="model_approval.validators.serve_fetch", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--uri", required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--endpoint-url")
-    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--destination", type=Path, required=True)
     given = parser.parse_args(argv)
     try:
         manifest = read_record(ArtifactManifest, given.manifest)
-        fetch_from_store(_client(given.endpoint_url, given.region), given.uri, manifest, given.folder)
+        fetch_from_store(_client(os.environ), given.uri, manifest, given.destination)
     except (ModelApprovalError, OSError) as err:
         sys.stderr.write(f"serve_fetch: {plain_line(str(err))}\n")
         return 1

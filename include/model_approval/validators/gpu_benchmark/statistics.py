@@ -35,7 +35,7 @@ def percentile_interval(ordered: Sequence[float], fraction: float) -> tuple[floa
 
 
 def latency_metrics(samples_ms: Sequence[float], champion_ms: Sequence[float]) -> list[Metric]:
-    """`latency_p50_ms`, `latency_p90_ms` and `latency_p99_ms`, the champion's as baseline.
+    """`latency_p50`, `latency_p90` and `latency_p99`, the champion's as baseline.
 
     Args:
         samples_ms: One entry per finished request, milliseconds, not empty.
@@ -47,7 +47,7 @@ def latency_metrics(samples_ms: Sequence[float], champion_ms: Sequence[float]) -
         low, high = percentile_interval(ordered, percent / 100)
         metrics.append(
             Metric(
-                name=f"latency_p{percent}_ms",
+                name=f"latency_p{percent}",
                 value=percentile(ordered, percent / 100),
                 unit="ms",
                 low=low,

@@ -61,7 +61,7 @@ class GpuBenchmark:
             _throughput(models[0], champion),
             _memory(models[0], champion),
             _load_time(load_s, champion_load_s),
-            Metric(name="harness_overhead_ms", value=overhead_ms, unit="ms", samples=_NOTHINGS),
+            Metric(name="harness_overhead", value=overhead_ms, unit="ms", samples=_NOTHINGS),
         )
         return Report(
             metrics=metrics,
@@ -103,18 +103,18 @@ def _refused_without_gpu(locked: Locked) -> Report:
 
 def _throughput(candidate: Measured, champion: Measured | None) -> Metric:
     baseline = champion.throughput_rps if champion else None
-    return Metric(name="throughput_rps", value=candidate.throughput_rps, unit="requests/s", baseline=baseline)
+    return Metric(name="throughput", value=candidate.throughput_rps, unit="requests/s", baseline=baseline)
 
 
 def _memory(candidate: Measured, champion: Measured | None) -> Metric:
     baseline = champion.model.peak_memory_bytes() / 1024**2 if champion else None
     value = candidate.model.peak_memory_bytes() / 1024**2
-    return Metric(name="peak_memory_mib", value=value, unit="MiB", baseline=baseline)
+    return Metric(name="peak_memory", value=value, unit="MiB", baseline=baseline)
 
 
 def _load_time(seconds: float, champion_seconds: float | None) -> Metric:
     baseline = champion_seconds * 1e3 if champion_seconds is not None else None
-    return Metric(name="load_time_ms", value=seconds * 1e3, unit="ms", baseline=baseline)
+    return Metric(name="load_time", value=seconds * 1e3, unit="ms", baseline=baseline)
 
 
 def _coverage(task: Task, parameters: Parameters) -> tuple[FileCoverage, ...]:

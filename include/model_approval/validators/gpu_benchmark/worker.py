@@ -19,7 +19,14 @@ from model_approval.domain.base import Record
 from model_approval.domain.errors import EvidenceError
 from model_approval.validators.confinement import Reach, confine
 from model_approval.validators.contract import Bounds, parse_record, plain_line
-from model_approval.validators.onnx_session import OpenModel, concrete_shape, find_model, made_up_input, open_model
+from model_approval.validators.onnx_session import (
+    OpenModel,
+    concrete_shape,
+    find_model,
+    import_runtime,
+    made_up_input,
+    open_model,
+)
 
 RUN, NOTHING, MEMORY = b"r", b"n", b"m"
 DONE, FAILED = b".", b"!"
@@ -134,9 +141,7 @@ def _lock(order: LockOrder) -> Locked:
     bounds = Bounds(memory_bytes=order.memory_bytes, file_bytes=64 * 1024**2, unix_sockets=True)
     reach = Reach(readable=(Path(order.artifact),), writable=(Path(order.scratch),))
     confinement = confine(bounds, reach, cpu_s=order.cpu_s)
-    import onnxruntime
-
-    return Locked(runtime=f"onnxruntime {onnxruntime.__version__}", confinement=confinement)
+    return Locked(runtime=f"onnxruntime {import_runtime().__version__}", confinement=confinement)
 
 
 def main(argv: list[str] | None = None) -> int:
