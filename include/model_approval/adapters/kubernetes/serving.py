@@ -7,6 +7,7 @@ an immutable ConfigMap of its own, so an old pod that restarts during a roll-out
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from model_approval.adapters.kubernetes.objects import (
@@ -31,7 +32,10 @@ SERVER_CONTAINER = "server"
 VERIFY_CONTAINER = "verify"
 COMPONENT = "model-server"
 _MODEL = "/model"
+_FILES = f"{_MODEL}/files"
+"""A folder inside the volume: the volume's own cannot be removed and made anew when the container restarts."""
 _CONFIG = "/config"
+_MANIFEST = f"{_CONFIG}/manifest.json"
 _TOKEN = "/token"  # noqa: S105  (a folder)
 _RESOURCES: Json = {
     "requests": {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"},
@@ -177,7 +181,7 @@ def _network_policy(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
     }
 
 
-def _deployment(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Json:
+def _deployment(spec: DeploymentSpec, target: KubernetesTarget, store: Store) -> Json:
     annotations = annotations_of(spec)
     return {
         "apiVersion": "apps/v1",
@@ -200,20 +204,20 @@ def _deployment(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Jso
                     # Only what changes the pod's behaviour: a new decision on the same bytes must not restart it.
                     "annotations": {f"{PREFIX}/artifact-digest": spec.artifact_digest},
                 },
-                "spec": _pod_spec(spec, target, uri),
+                "spec": _pod_spec(spec, target, store),
             },
         },
     }
 
 
-def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Json:
+def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget, store: Store) -> Json:
     return {
         "serviceAccountName": "model-server",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": POD_SECURITY,
-        "initContainers": [_verify_container(target, uri)],
+        "initContainers": [_verify_container(spec, target, store)],
         "containers": [_server_container(spec, target)],
         "volumes": [
             {"name": "config", "configMap": {"name": config_name(spec)}},
@@ -224,18 +228,17 @@ def _pod_spec(spec: DeploymentSpec, target: KubernetesTarget, uri: str) -> Json:
     }
 
 
-def _verify_container(target: KubernetesTarget, uri: str) -> Json:
-    reader = target.store_reader_secret
-    endpoint = [{"name": "STORE_ENDPOINT_URL", "value": target.store_endpoint_url}] if target.store_endpoint_url else []
+def _verify_container(spec: DeploymentSpec, target: KubernetesTarget, store: Store) -> Json:
+    reader, uri = target.store_reader_secret, fetchable_uri(spec.artifact_uri, store.artifact_root)
+    endpoint = ["--endpoint-url", target.store_endpoint_url] if target.store_endpoint_url else []
+    arguments = ["--manifest", _MANIFEST, "--uri", uri, "--folder", _FILES, "--region", store.region]
     return {
-        **_container(target, VERIFY_CONTAINER),
-        "command": ["python", "-m", "model_approval.validators.serve_fetch"],
-        "args": ["--uri", uri, "--manifest", f"{_CONFIG}/manifest.json", "--destination", _MODEL],
+        **_container(target, VERIFY_CONTAINER, "model_approval.validators.serve_fetch", [*arguments, *endpoint]),
         "env": [
-            *endpoint,
-            _from_secret("STORE_ACCESS_KEY", reader, "access_key"),
-            _from_secret("STORE_SECRET_KEY", reader, "secret_key"),
-            _from_secret("STORE_REGION", reader, "region", optional=True),
+            _from_secret("AWS_ACCESS_KEY_ID", reader, "access_key"),
+            _from_secret("AWS_SECRET_ACCESS_KEY", reader, "secret_key"),
+            # Else the SDK asks the node's metadata service for credentials when these are refused.
+            {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},
         ],
         "volumeMounts": [mount("config", _CONFIG, read_only=True), mount("model", _MODEL), mount("tmp", "/tmp")],  # noqa: S108
     }
@@ -243,12 +246,11 @@ def _verify_container(target: KubernetesTarget, uri: str) -> Json:
 
 def _server_container(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
     token = ["--token-file", f"{_TOKEN}/token"] if spec.serving.authentication == "bearer" else []
-    arguments = ["--artifact", _MODEL, "--serving", f"{_CONFIG}/serving.json", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104
+    arguments = ["--artifact", _FILES, "--manifest", _MANIFEST, "--serving", f"{_CONFIG}/serving.json"]
+    listen = ["--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104  (inside a pod; the NetworkPolicy bounds who comes)
     probe: Json = {"httpGet": {"path": "/healthz", "port": "http"}, "timeoutSeconds": 3}
     return {
-        **_container(target, SERVER_CONTAINER),
-        "command": ["python", "-m", "model_approval.validators.model_server"],
-        "args": [*arguments, *token],
+        **_container(target, SERVER_CONTAINER, "model_approval.validators.model_server", [*arguments, *listen, *token]),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "readinessProbe": {**probe, "periodSeconds": 2, "failureThreshold": 3},
         "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 6, "initialDelaySeconds": 30},
@@ -261,17 +263,18 @@ def _server_container(spec: DeploymentSpec, target: KubernetesTarget) -> Json:
     }
 
 
-def _container(target: KubernetesTarget, name: str) -> Json:
+def _container(target: KubernetesTarget, name: str, module: str, arguments: list[str]) -> Json:
     return {
         "name": name,
         "image": target.server_image,
         "imagePullPolicy": target.image_pull_policy,
+        "command": ["python", "-m", module],
+        "args": arguments,
         "securityContext": READ_ONLY_ROOT,
         "resources": _RESOURCES,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
 
-def _from_secret(variable: str, secret: str, key: str, *, optional: bool = False) -> Json:
-    reference = {"name": secret, "key": key, **({"optional": True} if optional else {})}
-    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+def _from_secret(variable: str, secret: str, key: str) -> Json:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
