@@ -12,7 +12,7 @@ import yaml
 
 from model_approval.adapters.kubernetes.capability import capability_secret
 from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
-from model_approval.adapters.kubernetes.serving import config_name, serving_objects, token_secret
+from model_approval.adapters.kubernetes.serving import Store, config_name, serving_objects, token_secret
 from model_approval.domain.deployment import DeploymentSpec, KubernetesTarget, ServingConfig
 from model_approval.domain.errors import DeploymentError, EvidenceError
 from model_approval.domain.evidence import ValidatorInput, ValidatorJob
@@ -97,10 +97,13 @@ def test_validator_pod_is_as_reviewed():
 
 
 def test_serving_objects_are_as_reviewed():
-    assert_golden(GOLDEN / "serving-objects.yaml", serving_objects(a_spec(), a_cluster()))
+    assert_golden(GOLDEN / "serving-objects.yaml", serving_objects(a_spec(), a_cluster(), Store()))
 
 
-@pytest.mark.parametrize("pod", [validator_pod(a_pod_job())["spec"], *pods_in(serving_objects(a_spec(), a_cluster()))])
+PODS = [validator_pod(a_pod_job())["spec"], *pods_in(serving_objects(a_spec(), a_cluster(), Store()))]
+
+
+@pytest.mark.parametrize("pod", PODS, ids=["validator", "model server"])
 def test_every_container_runs_without_root_capabilities_token_or_writable_root(pod):
     assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
@@ -132,11 +135,12 @@ def test_validator_limits_equal_its_requests_so_that_a_benchmark_is_not_disturbe
 
 
 def test_only_the_container_that_verifies_bytes_gets_the_store_credentials():
-    [pod] = pods_in(serving_objects(a_spec(), a_cluster()))
+    [pod] = pods_in(serving_objects(a_spec(), a_cluster(), Store()))
     [server], [verify] = pod["containers"], pod["initContainers"]
 
     assert "env" not in server
-    assert {item["name"] for item in verify["env"] if "valueFrom" in item} >= {"STORE_ACCESS_KEY", "STORE_SECRET_KEY"}
+    secret = {item["name"] for item in verify["env"] if "valueFrom" in item}
+    assert secret == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert {"name": "model", "mountPath": "/model", "readOnly": True} in server["volumeMounts"]
 
 
@@ -169,7 +173,7 @@ def test_job_that_does_not_fit_into_a_secret_is_an_error_that_says_what_to_do():
 
 def test_another_decision_on_the_same_bytes_does_not_restart_the_pods():
     first, second = (
-        next(item for item in serving_objects(a_spec(**changes), a_cluster()) if item["kind"] == "Deployment")
+        next(item for item in serving_objects(a_spec(**changes), a_cluster(), Store()) if item["kind"] == "Deployment")
         for changes in ({}, {"decision_digest": "sha256:" + "cd" * 32, "request_id": "pr-again"})
     )
 
@@ -192,7 +196,7 @@ def test_whatever_a_pod_is_configured_with_names_its_config_map(changes):
 def test_artifact_behind_mlflows_proxy_is_fetched_from_the_bucket_behind_it():
     spec = a_spec(artifact_uri="mlflow-artifacts:/1/models/m-1/artifacts")
 
-    [pod] = pods_in(serving_objects(spec, a_cluster(), artifact_root="s3://models/"))
+    [pod] = pods_in(serving_objects(spec, a_cluster(), Store(artifact_root="s3://models/")))
 
     assert "s3://models/1/models/m-1/artifacts" in pod["initContainers"][0]["args"]
 
@@ -200,14 +204,14 @@ def test_artifact_behind_mlflows_proxy_is_fetched_from_the_bucket_behind_it():
 @pytest.mark.parametrize("uri", ["file:///models/7", "mlflow-artifacts:/1", "runs:/abc/model"])
 def test_artifact_that_no_pod_can_fetch_is_refused(uri):
     with pytest.raises(DeploymentError, match="cannot be fetched by a pod"):
-        serving_objects(a_spec(artifact_uri=uri), a_cluster())
+        serving_objects(a_spec(artifact_uri=uri), a_cluster(), Store())
 
 
 def test_manifest_that_does_not_fit_into_a_config_map_is_refused():
     manifest = a_manifest({f"file-{number}": b"x" for number in range(12_000)})
 
     with pytest.raises(DeploymentError, match="12000 files"):
-        serving_objects(a_spec(manifest=manifest), a_cluster())
+        serving_objects(a_spec(manifest=manifest), a_cluster(), Store())
 
 
 def test_token_lies_in_the_serving_namespace_under_the_deployments_name():

@@ -19,6 +19,7 @@ from model_approval.adapters.kubernetes.diagnosis import pod_failure_reason
 from model_approval.adapters.kubernetes.objects import CONFIG_LABEL, PREFIX, Json
 from model_approval.adapters.kubernetes.serving import (
     PORT,
+    Store,
     config_hash,
     config_name,
     instance_labels,
@@ -75,7 +76,8 @@ class KubernetesDeployer:
             DeploymentError: The artifact cannot be served from here.
             OutsideSystemError: The cluster cannot be reached or refuses.
         """
-        objects = serving_objects(spec, self._target, artifact_root=self._settings.mlflow_artifact_root)
+        store = Store(region=self._settings.store_region, artifact_root=self._settings.mlflow_artifact_root)
+        objects = serving_objects(spec, self._target, store)
         if spec.serving.authentication == "bearer":
             self._client.create(token_secret(spec.name, self._target, secrets.token_urlsafe(32)))
         for body in objects:

@@ -44,23 +44,26 @@ _RESOURCES: Json = {
 """A start for models of up to some hundred megabytes. No CPU limit: throttling shows up as latency."""
 
 
-def serving_objects(spec: DeploymentSpec, target: KubernetesTarget, *, artifact_root: str | None = None) -> list[Json]:
-    """ConfigMap, Service, NetworkPolicy and Deployment, in the order in which they are applied.
+@dataclass(frozen=True)
+class Store:
+    """What a pod needs to know of the object store, beside the target's endpoint."""
 
-    Args:
-        spec: What to serve.
-        target: Where, and with which images.
-        artifact_root: S3 URI behind `mlflow-artifacts:/`.
+    region: str = "us-east-1"
+    artifact_root: str | None = None
+    """S3 URI behind `mlflow-artifacts:/`."""
+
+
+def serving_objects(spec: DeploymentSpec, target: KubernetesTarget, store: Store) -> list[Json]:
+    """ConfigMap, Service, NetworkPolicy and Deployment, in the order in which they are applied.
 
     Raises:
         DeploymentError: The artifact is not on S3, or its manifest does not fit into a ConfigMap.
     """
-    uri = fetchable_uri(spec.artifact_uri, artifact_root)
     return [
         _config_map(spec, target),
         _service(spec, target),
         _network_policy(spec, target),
-        _deployment(spec, target, uri),
+        _deployment(spec, target, store),
     ]
 
 
