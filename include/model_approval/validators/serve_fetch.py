@@ -1,17 +1,16 @@
 """Fetches a model's files for serving and verifies each one: the serving pod's init container.
 
-    python -m model_approval.validators.serve_fetch --uri s3://bucket/prefix --manifest FILE --destination DIR
+    python -m model_approval.validators.serve_fetch --manifest FILE --uri s3://bucket/prefix --folder DIR \
+        [--endpoint-url URL] [--region NAME]
 
-Reads `STORE_ACCESS_KEY`, `STORE_SECRET_KEY`, `STORE_REGION` and `STORE_ENDPOINT_URL`; without keys the AWS SDK looks
-for its own (web identity, instance role). Only this container has them: the server starts from the files.
+Credentials come from the environment as the AWS SDK reads them (`AWS_ACCESS_KEY_ID`, a web identity, ...), and only
+this container has them: the server starts from the files and knows no store.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -68,18 +67,13 @@ def _fetch_object(client: Any, bucket: str, key: str, entry: FileEntry, path: Pa
     path.chmod(0o444)
 
 
-def _client(environment: Mapping[str, str]) -> Any:  # noqa: ANN401  # botocore makes its clients at run time
+def _client(endpoint_url: str | None, region: str) -> Any:  # noqa: ANN401  # botocore makes its clients at run time
     import botocore.session
     from botocore.config import Config
 
     config = Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 3, "mode": "standard"})
     return botocore.session.get_session().create_client(
-        "s3",
-        endpoint_url=environment.get("STORE_ENDPOINT_URL"),
-        region_name=environment.get("STORE_REGION", "us-east-1"),
-        aws_access_key_id=environment.get("STORE_ACCESS_KEY"),
-        aws_secret_access_key=environment.get("STORE_SECRET_KEY"),
-        config=config,
+        "s3", endpoint_url=endpoint_url, region_name=region, config=config
     )
 
 
@@ -88,11 +82,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="model_approval.validators.serve_fetch", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--uri", required=True)
-    parser.add_argument("--destination", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--endpoint-url")
+    parser.add_argument("--region", default="us-east-1")
     given = parser.parse_args(argv)
     try:
         manifest = read_record(ArtifactManifest, given.manifest)
-        fetch_from_store(_client(os.environ), given.uri, manifest, given.destination)
+        fetch_from_store(_client(given.endpoint_url, given.region), given.uri, manifest, given.folder)
     except (ModelApprovalError, OSError) as err:
         sys.stderr.write(f"serve_fetch: {plain_line(str(err))}\n")
         return 1
