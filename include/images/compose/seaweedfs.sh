@@ -1,8 +1,9 @@
 #!/bin/sh
 # Start the object store: S3 with Object Lock for everybody on its networks, all of its other ports for itself alone.
 #
-# The lock holds for whoever comes through S3. Master, volume and filer server would let anybody delete a locked version,
-# so they listen on the container's loopback and answer no HTTP at all.
+# The lock holds for whoever comes through S3. Master, volume and filer server would let anybody delete a locked version, and
+# the S3 gateway's own gRPC port (always its port + 10000, on the same addresses) takes new administrators from anybody who
+# reaches it. So all of SeaweedFS listens on loopback, and `socat` lets in what comes for S3.
 set -eu
 
 umask 077
@@ -22,7 +23,19 @@ JSON
 unset STORE_ADMIN_SECRET_KEY STORE_WRITER_SECRET_KEY STORE_READER_SECRET_KEY STORE_PUBLISHER_SECRET_KEY
 
 # Without the election and stop flags a restart takes 12 to 25 s longer (one master, nobody to wait for).
-exec weed server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -disableHttp \
+weed server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -disableHttp \
   -master.telemetry=false -master.electionTimeout=1s -master.heartbeatInterval=100ms -volume.preStopSeconds=0 \
-  -filer -s3 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.config=/run/identities.json -s3.port.iceberg=0 -s3.port.lance=0 \
-  -s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false -s3.iam=false
+  -filer -s3 -s3.port=8334 -s3.config=/run/identities.json -s3.port.iceberg=0 -s3.port.lance=0 \
+  -s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false -s3.iam=false &
+store=$!
+socat TCP-LISTEN:8333,fork,reuseaddr,keepalive TCP:127.0.0.1:8334 &
+gate=$!
+
+# The end of either ends the container, and Docker starts it anew.
+trap 'kill "$gate" "$store" 2>/dev/null || true' TERM INT
+while kill -0 "$store" 2>/dev/null && kill -0 "$gate" 2>/dev/null; do
+  sleep 1 &
+  wait $! || true
+done
+kill "$gate" "$store" 2>/dev/null || true
+wait "$store"
