@@ -76,9 +76,7 @@ def store(request, tmp_path):
 on_databases = pytest.mark.parametrize("url", DATABASES, indirect=True)
 
 
-def in_state(
-    store: ReviewStore, state: PromotionState | str = PromotionState.IN_REVIEW, **request: object
-) -> Promotion:
+def in_state(store: ReviewStore, state: PromotionState | str = PromotionState.IN_REVIEW, **request: Any) -> Promotion:
     """A stored promotion in a state, with all that the state implies."""
     added = store.add(a_request(**request), at=NOW)
     promotion = a_promotion(state=state, request=added.request, record_version=2)

@@ -147,7 +147,7 @@ class TrustedKeys:
             UntrustedKeyError: No signature names a trusted key.
             IntegrityError: A trusted key is named but the signature is not its own, or the envelope is malformed.
         """
-        from securesystemslib.exceptions import VerificationError
+        from securesystemslib.exceptions import UnverifiedSignatureError
         from securesystemslib.signer import Signature as KeySignature
 
         if envelope.payloadType != PAYLOAD_TYPE:
@@ -158,7 +158,7 @@ class TrustedKeys:
             raw = _decoded(signature.sig, what="signature").hex()
             try:
                 keys[signature.keyid].verify_signature(KeySignature(signature.keyid, raw), _pre_authentication(payload))
-            except VerificationError:
+            except UnverifiedSignatureError:
                 continue
             return payload
         raise self._refusal(envelope, named)
