@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from model_approval.domain.committee import Ability, Committee
 from model_approval.domain.deployment import ServingConfig, Target
@@ -101,7 +102,20 @@ def a_frozen_policy(
     *, policy: Policy | None = None, committee: Committee | None = None, target: Target | None = None
 ) -> FrozenPolicy:
     """`a_policy()` with `a_committee()` and `a_target()`."""
+    if policy is None and committee is None and target is None:
+        return _default_policy()
     return FrozenPolicy(policy=policy or a_policy(), committee=committee or a_committee(), target=target or a_target())
+
+
+@cache
+def _default_policy() -> FrozenPolicy:
+    # Nearly every record names its digest, and property tests build thousands of records.
+    return FrozenPolicy(policy=a_policy(), committee=a_committee(), target=a_target())
+
+
+@cache
+def _default_digest() -> str:
+    return _default_policy().digest
 
 
 def a_payload(**changes: object) -> RequestPayload:
@@ -144,7 +158,7 @@ def a_request(*, policy: FrozenPolicy | None = None, **changes: object) -> Promo
         "payload": a_payload(environment=frozen.policy.match.environment),
         "channel": "tag",
         "policy_name": frozen.policy.name,
-        "policy_digest": frozen.digest,
+        "policy_digest": frozen.digest if policy else _default_digest(),
         "created_at": NOW - timedelta(hours=1),
         **changes,
     }
@@ -327,7 +341,7 @@ def a_waiver(promotion: Promotion | None = None, **changes: object) -> Waiver:
         "granted_by": "max",
         "role": "ml-manager",
         "granted_at": NOW - timedelta(minutes=4),
-        "expires_at": NOW + timedelta(days=30),
+        "expires_at": NOW - timedelta(minutes=4) + timedelta(days=30),
         "evidence_digest": promotion.evidence_digest,
     }
     return Waiver.model_validate({**fields, **changes})

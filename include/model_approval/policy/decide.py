@@ -81,7 +81,7 @@ def withdrawal(frozen: FrozenPolicy, promotion: Promotion, *, reason: str, now: 
 
 def standing_waivers(frozen: FrozenPolicy, promotion: Promotion, waivers: Iterable[Waiver]) -> tuple[Waiver, ...]:
     """The waivers granted by somebody entitled, on the current evidence, in time, for no longer than allowed."""
-    longest = timedelta(days=frozen.policy.review.max_waiver_days)
+    longest = timedelta(days=frozen.policy.review.max_waiver_days) + _CLOCK_SKEW
     deadline = promotion.review_deadline
     return tuple(
         waiver
