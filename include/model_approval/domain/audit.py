@@ -36,6 +36,7 @@ class Action(StrEnum):
     REQUEST_EXPEDITED = "request.expedited"
     REQUEST_WITHDRAWN = "request.withdrawn"
     DECISION_SIGNED = "decision.signed"
+    APPROVAL_EXPIRED = "approval.expired"
     DEPLOYMENT_STARTED = "deployment.started"
     DEPLOYMENT_VERIFIED = "deployment.verified"
     DEPLOYMENT_FAILED = "deployment.failed"

@@ -52,22 +52,21 @@ def deploy(services: Services, *, request_id: str) -> Promotion:
             f"{request_id} is {promotion.state}, not approved: nothing is deployed",
             hint="only a decision on the review page approves; marking a task successful in Airflow does not",
         )
-    try:
-        decision = _verified_decision(services, promotion, frozen)
-        spec = deployment_spec(services, promotion, frozen, decision)
-    except (IntegrityError, DeploymentError) as err:
-        return _fail(services, _deploying(services, promotion), str(err))
-    promotion = _deploying(services, promotion)
     deployer = services.deployer_for(frozen.target)
     try:
+        decision = _decision(services, promotion)
+        if promotion.state is PromotionState.APPROVED and services.clock() >= decision.valid_until:
+            return _expire(services, promotion, decision)
+        _require_valid(services, promotion, frozen, decision)
+        spec = deployment_spec(services, promotion, frozen, decision)
+        promotion = _deploying(services, promotion)
         deployer.apply(spec)
         deployment = deployer.wait_ready(spec)
         findings = probe(services, deployer, spec, frozen)
     except OutsideSystemError:
         raise
     except ModelApprovalError as err:
-        restored = restore_champion(services, promotion, frozen, deployer)
-        return _fail(services, promotion, f"{err}; {restored}")
+        return _fail(services, promotion, deployer, err)
     promotion = _deployed(services, promotion, {"endpoint": deployment.endpoint, "probe": findings})
     return _crown(services, promotion)
 
@@ -104,30 +103,6 @@ def deployment_spec(
     )
 
 
-def restore_champion(services: Services, promotion: Promotion, frozen: FrozenPolicy, deployer: Deployer) -> str:
-    """Put the version that served before back, or take the failed one away when there was none.
-
-    Returns:
-        What was done, in words.
-    """
-    name = deployment_name(promotion.request.model, promotion.request.environment)
-    others = services.reviews.deployed(promotion.request.model, promotion.request.environment)
-    champion = next((other for other in others if other.id != promotion.id), None)
-    step = Step(Action.DEPLOYMENT_ROLLED_BACK, _ACTOR, f"back to {champion.id if champion else 'nothing'}")
-    write(services, promotion, step, key=f"restore:{promotion.record_version}")
-    if champion is None:
-        deployer.remove(name)
-        return "there was no champion before, so nothing serves now"
-    champion_policy = services.reviews.policy(champion.request.policy_digest)
-    decision = signed_decision(services, request_id=champion.id)
-    if decision is None:
-        raise IntegrityError(f"the champion {champion.id} has no signed decision; nothing is put back")
-    spec = deployment_spec(services, champion, champion_policy, decision)
-    deployer.apply(spec)
-    deployer.wait_ready(spec)
-    return f"the champion {champion.request.model} {champion.request.version} serves again"
-
-
 def roll_back(services: Services, *, request_id: str, subject: str, reason: str, revoke: bool = False) -> Promotion:
     """Take a deployed version out of service and put the one before back; `revoke` withdraws its approval too.
 
@@ -143,27 +118,35 @@ def roll_back(services: Services, *, request_id: str, subject: str, reason: str,
     serving = promotion.state is PromotionState.DEPLOYED
     if not serving and not (revoke and promotion.state is PromotionState.APPROVED):
         raise RequestRefusedError(f"{request_id} is {promotion.state}; there is nothing to take out of service")
-    before = _predecessor(services, promotion) if serving else None
     step = Step(Action.DEPLOYMENT_ROLLED_BACK, Actor.person(subject), reason, details={"revoked": revoke})
     if serving:
         write(services, promotion, step, key=f"{to}:{promotion.record_version + 1}", state=to)
-        _serve_again(services, promotion, frozen, before)
+        _swap(services, promotion, frozen)
     promotion = move(services, promotion, to, step)
     publish(services, promotion)
     return promotion
 
 
-def _verified_decision(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Decision:
+def _decision(services: Services, promotion: Promotion) -> Decision:
     decision = signed_decision(services, request_id=promotion.id)
     if decision is None:
         raise IntegrityError(f"{promotion.id} is marked {promotion.state} but has no signed decision")
+    return decision
+
+
+def _require_valid(services: Services, promotion: Promotion, frozen: FrozenPolicy, decision: Decision) -> None:
     problems = list(decision_problems(frozen, promotion, decision, now=services.clock()))
-    recomputed = verify_evidence(services, promotion, frozen)
-    if recomputed != decision.evidence_digest:
+    if verify_evidence(services, promotion, frozen) != decision.evidence_digest:
         problems.append("the evidence in the store is not what the decision was made on")
     if problems:
         raise IntegrityError(f"the signed decision does not allow this deployment: {'; '.join(problems)}")
-    return decision
+
+
+def _expire(services: Services, promotion: Promotion, decision: Decision) -> Promotion:
+    reason = f"the approval was valid until {decision.valid_until:%Y-%m-%d %H:%M} UTC and was not used by then"
+    promotion = move(services, promotion, PromotionState.EXPIRED, Step(Action.APPROVAL_EXPIRED, _ACTOR, reason))
+    publish(services, promotion)
+    return promotion
 
 
 def _deploying(services: Services, promotion: Promotion) -> Promotion:
@@ -172,12 +155,41 @@ def _deploying(services: Services, promotion: Promotion) -> Promotion:
     return move(services, promotion, PromotionState.DEPLOYING, Step(Action.DEPLOYMENT_STARTED, _ACTOR))
 
 
-def _fail(services: Services, promotion: Promotion, reason: str) -> Promotion:
-    promotion = move(
-        services, promotion, PromotionState.DEPLOYMENT_FAILED, Step(Action.DEPLOYMENT_FAILED, _ACTOR, reason[:4000])
-    )
+def _fail(services: Services, promotion: Promotion, deployer: Deployer, err: ModelApprovalError) -> Promotion:
+    """End a deployment that must not or cannot be; what served before serves again, if anything was touched."""
+    touched = promotion.state is PromotionState.DEPLOYING
+    promotion = _deploying(services, promotion)
+    reason = f"{err}; {_restore(services, promotion, deployer)}" if touched else str(err)
+    step = Step(Action.DEPLOYMENT_FAILED, _ACTOR, reason[:4000])
+    promotion = move(services, promotion, PromotionState.DEPLOYMENT_FAILED, step)
     publish(services, promotion)
     return promotion
+
+
+def _restore(services: Services, promotion: Promotion, deployer: Deployer) -> str:
+    """Put the version that served before back, or take the failed one away; says in words what was done."""
+    others = services.reviews.deployed(promotion.request.model, promotion.request.environment)
+    before = next((other for other in others if other.id != promotion.id), None)
+    step = Step(Action.DEPLOYMENT_ROLLED_BACK, _ACTOR, f"back to {before.id if before else 'nothing'}")
+    write(services, promotion, step, key=f"restore:{promotion.record_version}")
+    return _serve(services, promotion, before, deployer)
+
+
+def _serve(services: Services, promotion: Promotion, before: Promotion | None, deployer: Deployer) -> str:
+    """Make `before` serve in place of `promotion`, verified like any deployment; without it, nothing serves."""
+    why = "there was no version before"
+    if before is not None:
+        try:
+            frozen = services.reviews.policy(before.request.policy_digest)
+            spec = deployment_spec(services, before, frozen, _decision(services, before))
+            deployer.apply(spec)
+            deployer.wait_ready(spec)
+        except (IntegrityError, DeploymentError) as err:
+            why = f"{before.request.model} {before.request.version} cannot come back: {err}"
+        else:
+            return f"{before.request.model} {before.request.version} serves again"
+    deployer.remove(deployment_name(promotion.request.model, promotion.request.environment))
+    return f"{why}, so nothing serves now"
 
 
 def _deployed(services: Services, promotion: Promotion, details: Mapping[str, JsonValue]) -> Promotion:
@@ -218,22 +230,16 @@ def _predecessor(services: Services, promotion: Promotion) -> Promotion | None:
     return max(earlier, key=lambda other: other.state_since, default=None)
 
 
-def _serve_again(services: Services, promotion: Promotion, frozen: FrozenPolicy, before: Promotion | None) -> None:
-    deployer = services.deployer_for(frozen.target)
-    request = promotion.request
-    registry = services.registries[request.registry]
-    decision = signed_decision(services, request_id=before.id) if before else None
-    if before is None or decision is None:
-        deployer.remove(deployment_name(request.model, request.environment))
+def _swap(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> None:
+    """Serve the predecessor and tell the registry and its record so."""
+    request, registry = promotion.request, services.registries[promotion.request.registry]
+    before, deployer = _predecessor(services, promotion), services.deployer_for(frozen.target)
+    words = _serve(services, promotion, before, deployer)
+    if before is None or deployer.current(deployment_name(request.model, request.environment)) is None:
         registry.uncrown(request.model, request.environment)
         return
-    spec = deployment_spec(services, before, services.reviews.policy(before.request.policy_digest), decision)
-    deployer.apply(spec)
-    deployer.wait_ready(spec)
-    why = f"Serves again since {promotion.id} was taken out of service."
-    registry.crown(request.model, before.request.version, request.environment, description=why)
-    step = Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, why)
-    publish(services, move(services, before, PromotionState.DEPLOYED, step))
+    registry.crown(request.model, before.request.version, request.environment, description=words)
+    publish(services, move(services, before, PromotionState.DEPLOYED, Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, words)))
 
 
 def _candidate(promotion: Promotion) -> Candidate:
