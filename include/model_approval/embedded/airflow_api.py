@@ -59,6 +59,10 @@ class AirflowUser:
         # The plugin takes changes only with this header: a form on another site cannot send it.
         self._client.headers["X-Requested-With"] = "model-review"
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
     def call(self, method: str, path: str, body: object = None) -> Json:
         """The JSON answer of a call that must succeed.
 

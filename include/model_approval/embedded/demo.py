@@ -77,11 +77,12 @@ def _perform(stack: Stack, report: Report) -> None:
     stack.wait_for_dags({"promotion_intake__mlflow"})
     services = _services(stack)
     watcher = Watcher(stack.user("vera"), stack.progress, meanwhile=stack.tend)
-    scenes = Scenes(stack, services, RegistrySeed(stack.settings), watcher, cast.models, cast.versions, report)
-    scenes.good()
-    scenes.bad("dangerous", "a pickle with a dangerous import", rule="security.no-high-findings", state="blocked")
-    scenes.bad("slow", "a model too slow for its policy", rule="performance.latency-p99", state="blocked")
-    scenes.swapped()
+    with RegistrySeed(stack.settings) as registry:
+        scenes = Scenes(stack, services, registry, watcher, cast.models, cast.versions, report)
+        scenes.good()
+        scenes.bad("dangerous", "a pickle with a dangerous import", rule="security.no-high-findings", state="blocked")
+        scenes.bad("slow", "a model too slow for its policy", rule="performance.latency-p99", state="blocked")
+        scenes.swapped()
     audit_offline(services, stack.settings.trusted_keys, report)
 
 
@@ -91,10 +92,10 @@ def _train(cast: _Cast) -> None:
 
 def _register(stack: Stack, cast: _Cast) -> None:
     """The good one first: it has the longest way. Tagged last, so that one look of the sensor finds all four."""
-    seed = RegistrySeed(stack.settings)
-    cast.versions = {kind: seed.register(model) for kind, model in cast.models.items()}
-    for kind, model in cast.models.items():
-        seed.request(model, cast.versions[kind])
+    with RegistrySeed(stack.settings) as seed:
+        cast.versions = {kind: seed.register(model) for kind, model in cast.models.items()}
+        for kind, model in cast.models.items():
+            seed.request(model, cast.versions[kind])
 
 
 def _services(stack: Stack) -> Services:

@@ -29,6 +29,8 @@ class StackOptions:
     store_port: int = 8333
     fresh: bool = False
     """Whether to begin with an empty folder, removing what an earlier start left in it."""
+    config_dir: Path | None = None
+    """Folder of policies, committees and targets; unset: the ones that come with the package."""
     sample: bool = True
     """Whether `run` submits the sample promotion, once per state folder."""
     keep: bool = False

@@ -104,6 +104,10 @@ class Supervisor:
         """Let the reaper also end a process group that somebody else of this stack started."""
         self._tell_reaper(f"add {process_id}")
 
+    def pid_of(self, name: str) -> int:
+        """The process id of a program that was started."""
+        return self._running[name][1].pid
+
     def restart_dead(self) -> list[str]:
         """Start programs again that ended by themselves; one line in words for each.
 

@@ -7,7 +7,7 @@ import time
 
 from rich.table import Table
 
-from model_approval.domain.errors import ModelApprovalError
+from model_approval.domain.errors import ModelApprovalError, OutsideSystemError
 from model_approval.embedded.interrupts import StopRequestedError, stop_requests
 from model_approval.embedded.layout import StackOptions
 from model_approval.embedded.people import PEOPLE
@@ -48,17 +48,26 @@ def submit_sample(stack: Stack) -> None:
         return
     from model_approval.embedded.sample_models import sample_models
 
-    model, seed = sample_models()["good"], RegistrySeed(stack.settings)
-    version = seed.register(model)
-    seed.request(model, version)
+    model = sample_models()["good"]
+    with RegistrySeed(stack.settings) as seed:
+        version = seed.register(model)
+        seed.request(model, version)
     stack.layout.sample_id.write_text(json.dumps({"model": model.name, "version": version}))
 
 
 def follow(stack: Stack) -> None:
     """Say what changes and start again what dies, until interrupted."""
     watcher = Watcher(stack.user("vera"), stack.progress, meanwhile=stack.tend)
+    said = ""
     while True:
-        watcher.look()
+        try:
+            watcher.look()
+            said = ""
+        except OutsideSystemError as err:  # a part is being started again; what matters is whether it comes back
+            stack.tend()
+            if err.message != said:
+                said = err.message
+                stack.progress.say(f"the review page does not answer: {said}", style="yellow")
         time.sleep(1.0)
 
 

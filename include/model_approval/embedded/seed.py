@@ -28,6 +28,12 @@ class RegistrySeed:
             base_url=f"{settings.mlflow_tracking_uri}/api/2.0/mlflow/", timeout=30, trust_env=False
         )
 
+    def __enter__(self) -> RegistrySeed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     def register(self, model: SampleModel) -> str:
         """Run, upload, register. Returns the new version's number; tags nothing."""
         run = self._run(model)

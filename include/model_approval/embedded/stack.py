@@ -8,6 +8,7 @@ with Stack(StackOptions(), Progress()) as stack:
 from __future__ import annotations
 
 import shlex
+import sys
 from contextlib import ExitStack
 from functools import cached_property, partial
 from types import TracebackType
@@ -17,11 +18,12 @@ from pydantic import SecretStr
 from model_approval.embedded.airflow_api import AirflowHealth, AirflowUser, Json, wait_until
 from model_approval.embedded.airflow_services import airflow_environment, airflow_programs, migrate_command
 from model_approval.embedded.credentials import load_secrets, write_private
+from model_approval.embedded.interrupts import deaf
 from model_approval.embedded.layout import HOST, REPOSITORY, Layout, StackOptions
 from model_approval.embedded.lock import hold
 from model_approval.embedded.mlflow_server import MODEL_BUCKET, mlflow_program
 from model_approval.embedded.ports import claim, wait_free
-from model_approval.embedded.processes import Supervisor
+from model_approval.embedded.processes import Program, Supervisor
 from model_approval.embedded.seaweedfs import SeaweedFs
 from model_approval.embedded.steps import Progress, Step, run_steps
 from model_approval.settings import PREFIX, Settings
@@ -41,19 +43,20 @@ class Stack:
         self.progress = progress
         self._options = options
         self._exit = ExitStack()
+        self._users: dict[str, AirflowUser] = {}
 
     def __enter__(self) -> Stack:
         if self._options.fresh:
             self.layout.require_ours()
         self.layout.make()
-        stack_id = self._exit.enter_context(hold(self.layout.lock))
+        self.stack_id = self._exit.enter_context(hold(self.layout.lock))
         try:
             if self._options.fresh:
                 self.layout.clear()
                 self.layout.make()
             self._secrets = load_secrets(self.layout)
             self._claim_ports()
-            self._supervisor = Supervisor(stack_id, self.layout.logs)
+            self._supervisor = Supervisor(self.stack_id, self.layout.logs)
         except BaseException:
             self._exit.close()
             raise
@@ -62,14 +65,14 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.say("stopping")
-        left = self._supervisor.stop()
-        self.store.stop()
-        taken = wait_free([self.airflow_port, self.mlflow_port, self.store_port], timeout_s=10.0)
-        self._exit.close()
-        self.progress.say(
-            f"stopped{f'; would not go: {left}' if left else ''}{f'; ports in use: {taken}' if taken else ''}"
-        )
+        with deaf():
+            self.progress.say("stopping")
+            left = self._supervisor.stop()
+            self.store.stop()
+            taken = wait_free([self.airflow_port, self.mlflow_port, self.store_port], timeout_s=10.0)
+            self._exit.close()
+        would_not = f"; would not go: {left}" if left else ""
+        self.progress.say(f"stopped{would_not}{f'; ports in use: {taken}' if taken else ''}")
 
     @property
     def airflow_url(self) -> str:
@@ -90,6 +93,7 @@ class Stack:
     def settings(self) -> Settings:
         """What our own code needs to reach everything."""
         return Settings(
+            config_dir=self._options.config_dir or Settings().config_dir,
             home=self.layout.root,
             store_endpoint_url=self.store.endpoint_url,
             store_access_key=SecretStr(self.store.writer.access_key),
@@ -100,6 +104,7 @@ class Stack:
             airflow_url=self.airflow_url,
             intake_poll_s=2.0,
             review_poll_s=2.0,
+            gpu_pool=GPU_POOL,
         )
 
     @cached_property
@@ -128,14 +133,18 @@ class Stack:
             Step("review database", self._upgrade_reviews),
             Step("Airflow database", self._migrate_airflow),
             *(Step(program.name, partial(self._supervisor.start, program), _BEFORE_AIRFLOW) for program in airflow),
+            Step("model servers", partial(self._supervisor.start, self._serving_program())),
             Step("pool", self._make_pool, after=("airflow-api-server",)),
             *more,
         ]
         run_steps(steps, self.progress, stop=self._supervisor.stop)
 
     def user(self, name: str) -> AirflowUser:
-        """One of the people, signed in."""
-        return AirflowUser(self.airflow_port, name, self.passwords[name])
+        """One of the people, signed in; the same session each time."""
+        if name not in self._users:
+            self._users[name] = AirflowUser(self.airflow_port, name, self.passwords[name])
+            self._exit.callback(self._users[name].close)
+        return self._users[name]
 
     def wait_for_dags(self, wanted: set[str], *, deadline_s: float = 90.0) -> None:
         """Wait until the scheduler knows these DAGs.
@@ -156,6 +165,10 @@ class Stack:
             what=f"the DAGs {sorted(wanted)}{f' (failed to import: {failed})' if failed else ''}",
             deadline_s=deadline_s,
         )
+
+    def pid_of(self, program: str) -> int:
+        """The process id of a program, for example `airflow-scheduler`; another one after it was started again."""
+        return self._supervisor.pid_of(program)
 
     def tend(self) -> None:
         """Start programs again that died; call it now and then."""
@@ -201,6 +214,12 @@ class Stack:
             return
         self._supervisor.run("airflow-migrate", migrate_command(), self.environment)
         stamp.write_text(current)
+
+    def _serving_program(self) -> Program:
+        command = (sys.executable, "-m", "model_approval.embedded.serving")
+        environment = settings_environment(self.settings)
+        # Nothing waits for it: a deployment does, and it is started again when it dies.
+        return Program("serving", command, self.layout.root, ready=lambda: True, environment=environment)
 
     def _make_pool(self) -> None:
         admin = self.user("admin")

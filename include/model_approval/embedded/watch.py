@@ -48,16 +48,25 @@ class Watcher:
         """
         deadline = time.monotonic() + deadline_s
         while True:
-            self.look()
+            trouble = self._try_look()
             found = self._requests.get(model)
             if found is not None and (found["state"] in states or found["state"] in ENDED):
                 return found
             if time.monotonic() > deadline:
-                stands = f"it is {found['state']}" if found else "no request was made of its tag"
+                stands = trouble or (f"it is {found['state']}" if found else "no request was made of its tag")
                 raise OutsideSystemError(
                     "stack", f"{model}: not {' or '.join(sorted(states))} in {deadline_s:.0f} s; {stands}"
                 )
             time.sleep(_EVERY_S)
+
+    def _try_look(self) -> str:
+        """Look; what went wrong in words. An API server that is being started again is no reason to give up."""
+        try:
+            self.look()
+        except OutsideSystemError as err:
+            self._meanwhile()
+            return err.message
+        return ""
 
     def took(self, model: str, since: str, until: str) -> float | None:
         """Seconds between the first sights of two states."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def layout(tmp_path) -> Layout:
     return made
 
 
-def mode(path) -> int:
+def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
