@@ -175,7 +175,8 @@ class SeaweedFs:
             log.warning("SeaweedFS of an earlier start still runs (pid %s): stopping it", pid)
             os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + _STOP_GRACE_S
-            while _command_line(pid) and time.monotonic() < deadline:
+            # A dying process loses its command line before its sockets.
+            while (_command_line(pid) or not _is_free(self._s3_port)) and time.monotonic() < deadline:
                 time.sleep(0.1)
         self._pid_file.unlink()
 
@@ -285,11 +286,12 @@ def _is_free(*ports: int) -> bool:
 
 
 def _command_line(pid: int) -> list[str]:
-    """A process's arguments; empty when it is gone."""
+    """A process's arguments; empty when it is gone, or dead and not yet reaped."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return []
+    return line.split("\0") if line else []
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -43,9 +43,13 @@ PATTERN_WORDS: dict[Pattern, str] = {
     Pattern.CARD_NUMBER: "a payment card number",
 }
 
+_DIGITS = re.compile(r"[0-9]+")
 # Issuers' first digits (ISO/IEC 7812): Visa, Mastercard (two ranges), American Express, Diners, JCB, Discover,
 # UnionPay.
-_CARD = re.compile(r"(?<![0-9.])(?=4|5[1-5]|2[2-7]|3[0-8]|6)[0-9](?:[ -]?[0-9]){12,18}(?![0-9.])")
+_ISSUER = re.compile(r"4|5[1-5]|2[2-7]|3[0-8]|6")
+_FRACTION = re.compile(r"\.[0-9]{0,30}[1-9]")
+_MOST_GROUPS = 5
+"""Cards are printed as 4-4-4-4(-3) or 4-6-5."""
 
 _PERSONAL_NAME = re.compile(
     r"(?:^|_)(?:e_?mail|phone|telephone|mobile|msisdn|fax|ssn|nin|nino|passport|iban|pan|dob|birth|birthday|birthdate"
@@ -64,12 +68,37 @@ def looks_personal(column: str) -> bool:
 
 
 def holds_card_number(text: str) -> bool:
-    """Whether a text holds 13 to 19 digits that an issuer could have given out, check digit included."""
-    return any(_luhn(re.sub(r"[ -]", "", found.group())) for found in _CARD.finditer(text))
+    """Whether a text holds 13 to 19 digits that an issuer could have given out, check digit included.
+
+    In one piece, or as printed in groups of three to seven digits with a blank or hyphen between them.
+    """
+    groups: list[str] = []
+    end = -1
+    for found in _DIGITS.finditer(text):
+        follows = 0 < end == found.start() - 1 and text[end] in " -"
+        groups = [*groups[1 - _MOST_GROUPS :], found.group()] if follows else [found.group()]
+        end = found.end()
+        if _is_card(groups[-1]) and not _is_decimal(text, found.start(), end):
+            return True
+        if any(_is_card("".join(groups[first:])) for first in range(len(groups) - 2) if _is_printed(groups[first:])):
+            return True
+    return False
 
 
-def _luhn(digits: str) -> bool:
-    """The check digit of ISO/IEC 7812-1, annex B."""
+def _is_printed(groups: list[str]) -> bool:
+    return len(groups[0]) == 4 and all(3 <= len(group) <= 7 for group in groups)
+
+
+def _is_decimal(text: str, start: int, end: int) -> bool:
+    """Whether the digits belong to a number with decimal places other than zeros."""
+    places_before = text[max(0, start - 2) : start - 1].isdigit() and text[start - 1] == "."
+    return places_before or _FRACTION.match(text, end) is not None
+
+
+def _is_card(digits: str) -> bool:
+    """First digits and check digit (ISO/IEC 7812-1, annex B)."""
+    if not 13 <= len(digits) <= 19 or not _ISSUER.match(digits):
+        return False
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (1 + place % 2)
