@@ -30,7 +30,7 @@ def services() -> Services:
 
 def make_services(settings: Settings) -> Services:
     """Services over the real systems that the settings name."""
-    from model_approval.adapters.privacy_profiler import PrivacyProfiler
+    from model_approval.adapters.privacy_profiler import GreatExpectationsProfiler
     from model_approval.adapters.s3_artifacts import S3ArtifactStore
     from model_approval.adapters.s3_audit import S3AuditLog
     from model_approval.adapters.s3_evidence import S3EvidenceStore
@@ -47,7 +47,7 @@ def make_services(settings: Settings) -> Services:
         signer=signer,
         verifier=verifier,
         deployer_for=lambda target: _deployer(target, settings),
-        profiler=PrivacyProfiler(),
+        profiler=GreatExpectationsProfiler(),
         policies=FileCatalog(settings.config_dir),
         clock=utc_now,
     )
