@@ -62,13 +62,14 @@ def promotion_dag(frozen: FrozenPolicy) -> DAG:
 
 def check_task(check: Check, frozen: FrozenPolicy) -> BaseOperator:
     """One validator run, where the policy's target runs validators."""
+    pool = settings.gpu_pool if check.validator == "gpu_benchmark" else "default_pool"
     if frozen.target.runtime is Runtime.LOCAL:
-        limit = timedelta(seconds=check.timeout_s + 300)
-        return LocalValidatorOperator(task_id=check.name, check=check.name, retries=0, execution_timeout=limit)
-    return ValidatorPodOperator(task_id=check.name, check=check, target=frozen.target, retries=0)
+        return LocalValidatorOperator(task_id=check.name, check=check, retries=0, pool=pool)
+    return ValidatorPodOperator(task_id=check.name, check=check, target=frozen.target, retries=0, pool=pool)
 
 
-catalog = FileCatalog(load_settings().config_dir)
+settings = load_settings()
+catalog = FileCatalog(settings.config_dir)
 for frozen_policy in catalog.all():
     globals()[frozen_policy.policy.dag_id] = promotion_dag(frozen_policy)
 if catalog.problems():

@@ -62,6 +62,8 @@ class Settings(BaseModel):
     """How often a registry is asked for tags. Five seconds: a person who tags is still looking."""
     review_poll_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
     """How often waiting triggers ask for decisions; the plugin wakes them earlier."""
+    gpu_pool: str = "default_pool"
+    """Airflow pool of the benchmarks (made with `include_deferred`), so that two never measure each other."""
     airflow_url: str = "http://localhost:8080"
     """Where people reach Airflow; for links in messages and registry entries."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -13,15 +14,20 @@ from model_approval.operators.steps import call_stage, request_id_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from model_approval.policy.schema import Check
     from model_approval.ports import Services
+
+_SLACK_S = 300
+"""For fetching the bytes and taking the evidence home."""
 
 
 class LocalValidatorOperator(BaseOperator):
     """Runs one validator beside the worker. For laptops and demonstrations: a cluster's pods isolate better."""
 
-    def __init__(self, *, check: str, **kwargs: Any) -> None:
+    def __init__(self, *, check: Check, **kwargs: Any) -> None:
+        kwargs.setdefault("execution_timeout", timedelta(seconds=check.timeout_s + _SLACK_S))
         super().__init__(**kwargs)
-        self.check = check
+        self.check = check.name
 
     def execute(self, context: Context) -> str | None:
         """Start, run, take the evidence home; returns the evidence's digest."""
