@@ -35,7 +35,7 @@ from tests.support.builders import a_kubernetes_target
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = ROOT / "include" / "targets" / "kubernetes"
 _HELPER = ROOT.parent / "shared" / "cluster" / "cluster"
-_IMAGES = {"validator": "TEST_VALIDATOR_IMAGE", "model-server": "TEST_SERVER_IMAGE"}
+_IMAGES = {"validator": "TEST_VALIDATOR_IMAGE", "server": "TEST_SERVER_IMAGE"}
 _READER_SECRET = "test-store-reader"
 
 
@@ -77,7 +77,7 @@ def cluster(s3_store) -> Iterator[Cluster]:
         target = a_kubernetes_target(
             kubernetes={
                 "validator_image": images["validator"],
-                "server_image": images["model-server"],
+                "server_image": images["server"],
                 "image_pull_policy": "IfNotPresent",
                 "store_endpoint_url": store_url,
                 "store_reader_secret": _READER_SECRET,
@@ -123,13 +123,18 @@ def gpus(cluster: Cluster, count: int) -> Iterator[None]:
         patch({"op": "remove", "path": place})
 
 
+def image_on_cluster(name: str) -> str:
+    """The tag of our image `validator` or `model-server`, known to the cluster's nodes."""
+    return _image(name, _IMAGES[name])
+
+
 def _image(name: str, variable: str) -> str:
     """An image that the node has; built and loaded here when the helper is at hand."""
     if variable in os.environ:
         return os.environ[variable]
     if not os.access(_HELPER, os.X_OK):
         pytest.skip(f"set {variable} to an image that the cluster's nodes have")
-    container_file = ROOT / "include" / "images" / name / "Containerfile"
+    container_file = ROOT / "include" / "images" / f"{name}.Containerfile"
     tag = f"localhost/model-approval-{name}:test-{_content_hash(container_file)}"
     if tag not in _images_on_nodes():
         _run([str(_HELPER), "build", tag, str(ROOT), "-f", str(container_file)])

@@ -1,7 +1,8 @@
-"""The job `cluster-init`: prepares the target cluster, and gives Airflow an account there that can do its work and no more.
+"""The job `cluster-init`: prepares the target cluster, and gives Airflow an account there that can do its work alone.
 
 Does what include/targets/kubernetes/README.md asks of an administrator: namespaces, rights, network policies with the
-store's address, quotas, the reader's credentials; then writes a kubeconfig for the account `model-approval`. Safe to repeat.
+store's address, quotas, the reader's credentials; then writes a kubeconfig for the account `model-approval`. Safe to
+repeat.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes import config  # noqa: TID253 - a program of its own
-from kubernetes.dynamic import DynamicClient  # noqa: TID253
+from kubernetes import config
+from kubernetes.dynamic import DynamicClient
 
 Json = dict[str, Any]
 

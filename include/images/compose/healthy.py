@@ -1,4 +1,4 @@
-"""Health check of a container: `healthy.py URL [PART]`. Exit code 0 when the URL answers 200, and PART is healthy in it.
+"""Health check of a container: `healthy.py URL [PART]`. Exit code 0: the URL answers 200, and PART is healthy in it.
 
 PART is a part of Airflow as its API server's health report names it: `dag_processor`, `triggerer`. Those two serve
 nothing themselves, and their own `airflow jobs check` takes five seconds of a core each time.

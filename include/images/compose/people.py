@@ -48,7 +48,8 @@ def make_person(security: FabAirflowSecurityManagerOverride, person: Person, pas
         return f"user {person.name}: is there"
     role = security.find_role(person.role)
     mail = f"{person.name}@example.invalid"
-    if not security.add_user(person.name, person.name.title(), f"({person.title})", mail, role, password):
+    security.add_user(person.name, person.name.title(), f"({person.title})", mail, role, password)
+    if not security.find_user(username=person.name):
         raise SystemExit(f"user {person.name}: Airflow did not make it, see the log above")
     return f"user {person.name}: made, role {person.role}"
 

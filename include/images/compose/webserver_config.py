@@ -1,7 +1,7 @@
 """Airflow's FAB auth manager: users and passwords in its own database.
 
-For a directory or single sign-on set `AUTH_TYPE` to `AUTH_LDAP` or `AUTH_OAUTH` here and keep user names equal to those in
-the committee files.
+For a directory or single sign-on set `AUTH_TYPE` to `AUTH_LDAP` or `AUTH_OAUTH` here, and keep user names equal to
+those in the committee files.
 """
 
 from flask_appbuilder.const import AUTH_DB
