@@ -15,7 +15,12 @@ import os
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-pytest_plugins = ["tests.support.databases", "tests.support.servers", "tests.support.cluster"]
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.servers",
+    "tests.support.cluster",
+    "tests.support.airflow",
+]
 
 # Before anything of MLflow or Great Expectations is imported: neither may report home.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false"})
