@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from model_approval.domain.audit import StreamHead
 from model_approval.domain.deployment import Runtime, Target
 from model_approval.domain.errors import PolicyError
 from model_approval.policy.catalog import FileCatalog
-from model_approval.ports import Deployer, ModelRegistry, Services, ValidatorRunner
+from model_approval.ports import Deployer, ModelRegistry, Services, ValidatorRunner, Verifier
 from model_approval.settings import Settings, load_settings
-from model_approval.stages.audit import AuditReport, export_stream, verify_bundle, verify_log
+from model_approval.stages.audit import AuditReport, export_stream, read_heads, verify_bundle, verify_log
 
 
 def utc_now() -> datetime:
@@ -91,25 +92,30 @@ def upgrade_reviews(settings: Settings) -> str:
     return f"review database: at revision {upgrade_database(settings.review_database_url)}"
 
 
-def verify_whole_log(keys: Path | None) -> AuditReport:
-    """Verify the audit log where it lies, against the trusted keys (or those in another folder)."""
-    from model_approval.adapters.signing import TrustedKeys
-
-    verifier = TrustedKeys(keys or load_settings().trusted_keys)
-    return verify_log(services().audit, verifier)
+def verify_whole_log(keys: Path | None, heads: Path | None = None) -> AuditReport:
+    """Verify the audit log where it lies, against the trusted keys and, if given, heads kept outside the store."""
+    return verify_log(services().audit, _trusted(keys), _pinned(heads))
 
 
-def verify_bundle_file(bundle: Path, keys: Path | None) -> AuditReport:
+def verify_bundle_file(bundle: Path, keys: Path | None, heads: Path | None = None) -> AuditReport:
     """Verify an exported file with nothing but public keys."""
-    from model_approval.adapters.signing import TrustedKeys
-
-    return verify_bundle(bundle.read_bytes(), TrustedKeys(keys or load_settings().trusted_keys))
+    return verify_bundle(bundle.read_bytes(), _trusted(keys), _pinned(heads))
 
 
 def export_record(request_id: str) -> bytes:
     """One promotion's audit stream as a bundle."""
     services().reviews.get(request_id)
     return export_stream(services().audit, request_id)
+
+
+def _trusted(keys: Path | None) -> Verifier:
+    from model_approval.adapters.signing import TrustedKeys
+
+    return TrustedKeys(keys or load_settings().trusted_keys)
+
+
+def _pinned(heads: Path | None) -> dict[str, StreamHead] | None:
+    return read_heads(heads.read_bytes()) if heads else None
 
 
 def _registry(name: str, settings: Settings) -> ModelRegistry:

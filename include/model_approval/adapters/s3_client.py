@@ -6,6 +6,7 @@ from the SDK's own chain. Works with AWS S3 and with any store that takes path-s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -44,13 +45,20 @@ def s3_client(
         settings.store_access_key.get_secret_value() if settings.store_access_key else None,
         settings.store_secret_key.get_secret_value() if settings.store_secret_key else None,
         (timeout_s, attempts),
+        os.getpid(),
     )
 
 
 @lru_cache(maxsize=32)
 def _client(
-    endpoint_url: str | None, region: str, access_key: str | None, secret_key: str | None, patience: tuple[float, int]
+    endpoint_url: str | None,
+    region: str,
+    access_key: str | None,
+    secret_key: str | None,
+    patience: tuple[float, int],
+    pid: int,
 ) -> BaseClient:
+    """`pid` is part of the cache's key: a forked child must not speak over its parent's connections."""
     import boto3
     from botocore.config import Config
 
@@ -108,16 +116,6 @@ def error_code(err: Exception) -> str:
     """The store's error code in a botocore `ClientError`; empty for other errors."""
     response = getattr(err, "response", {})
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def answers(settings: Settings, *, timeout_s: float) -> bool:
-    """Whether the store answers a signed call right now."""
-    try:
-        with s3_errors("list of buckets"):
-            s3_client(settings, timeout_s=timeout_s, attempts=1).list_buckets()
-    except OutsideSystemError:
-        return False
-    return True
 
 
 def ensure_buckets(settings: Settings) -> None:

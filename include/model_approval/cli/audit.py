@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from model_approval.cli.output import ExitCode, JsonOption, print_json, print_table
+from model_approval.stages.audit import pin_heads
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -20,12 +21,20 @@ def verify(
     keys: Annotated[
         Path | None, typer.Option("--key", exists=True, help="Folder of trusted public keys (PEM), or one key.")
     ] = None,
+    heads: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Heads kept from before: shows a cut-off tail.")
+    ] = None,
+    pin: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the heads seen now; keep them elsewhere.")
+    ] = None,
     as_json: bool = JsonOption,
 ) -> None:
     """Verify the audit log, or an exported bundle offline. Exit code: 0 intact, 1 something is wrong with it."""
     from model_approval.wiring import verify_bundle_file, verify_whole_log
 
-    report = verify_bundle_file(bundle, keys) if bundle else verify_whole_log(keys)
+    report = verify_bundle_file(bundle, keys, heads) if bundle else verify_whole_log(keys, heads)
+    if pin and report.is_sound:
+        pin.write_bytes(pin_heads(report.heads))
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -20,7 +20,7 @@ from model_approval.domain.review import Choice, RemediationItem, Vote, Waiver
 from model_approval.policy.decide import decide, eligibility, entitled_to, review_readiness, withdrawal
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Services
-from model_approval.stages.audit import votes_in_log
+from model_approval.stages.audit import votes_in_log, waivers_in_log
 from model_approval.stages.progress import Step, load, move, write
 from model_approval.stages.signing import sign_decision
 
@@ -205,7 +205,7 @@ def _conclude(services: Services, promotion: Promotion, frozen: FrozenPolicy) ->
     if not promotion.state.awaits_people or promotion.candidate is None:
         return promotion
     votes = _recorded_votes(services, promotion)
-    waivers = services.reviews.waivers(promotion.id)
+    waivers = _recorded_waivers(services, promotion)
     decision = decide(frozen, promotion, votes, waivers, now=services.clock())
     return promotion if decision is None else sign_decision(services, promotion, decision)
 
@@ -213,21 +213,32 @@ def _conclude(services: Services, promotion: Promotion, frozen: FrozenPolicy) ->
 def _recorded_votes(services: Services, promotion: Promotion) -> list[Vote]:
     """The votes that the audit log knows. A row written into the database by hand is not a vote."""
     votes = services.reviews.votes(promotion.id)
-    if not votes:
-        return []
-    known = votes_in_log(services.audit, services.verifier, promotion.id)
-    strange = [vote for vote in votes if vote.digest not in known]
-    if strange:
-        raise IntegrityError(
-            f"vote {strange[0].id} by {strange[0].reviewer} on {promotion.id} is not in the audit log as it stands "
-            "in the database",
-            hint="somebody edited the review database; compare it with `model-approval audit verify`",
-        )
+    known = votes_in_log(services.audit, services.verifier, promotion.id) if votes else frozenset()
+    for vote in votes:
+        if vote.digest not in known:
+            raise _edited(promotion, f"vote {vote.id} by {vote.reviewer}")
     return votes
 
 
-def _unblock(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Promotion:
+def _recorded_waivers(services: Services, promotion: Promotion) -> list[Waiver]:
+    """The waivers that the audit log knows, by the same rule."""
     waivers = services.reviews.waivers(promotion.id)
+    known = waivers_in_log(services.audit, services.verifier, promotion.id) if waivers else frozenset()
+    for waiver in waivers:
+        if waiver.digest not in known:
+            raise _edited(promotion, f"waiver {waiver.id} by {waiver.granted_by}")
+    return waivers
+
+
+def _edited(promotion: Promotion, what: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what} on {promotion.id} is not in the audit log as it stands in the database",
+        hint="somebody edited the review database; compare it with `model-approval audit verify`",
+    )
+
+
+def _unblock(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Promotion:
+    waivers = _recorded_waivers(services, promotion)
     ready = review_readiness(frozen, promotion, waivers, now=services.clock())
     if not ready.ready or promotion.state is not PromotionState.BLOCKED:
         return services.reviews.get(promotion.id)

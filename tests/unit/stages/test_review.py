@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -23,7 +24,7 @@ from model_approval.stages.review import (
 )
 from model_approval.stages.signing import signed_decision
 from model_approval.stages.validation import evaluate
-from tests.support.builders import a_vote
+from tests.support.builders import a_vote, a_waiver
 from tests.support.world import World, a_world
 
 pytestmark = pytest.mark.unit
@@ -268,6 +269,16 @@ def test_a_vote_row_written_into_the_database_counts_for_nothing() -> None:
     with pytest.raises(IntegrityError, match=f"vote {forged.id} by max"):
         conclude(world.services, request_id=promotion.id)
     assert world.reviews.get(promotion.id).state is PromotionState.IN_REVIEW
+
+
+def test_a_waiver_row_written_into_the_database_unblocks_nothing() -> None:
+    world = a_world()
+    promotion = world.to_review(metrics=SLOW)
+    forged = a_waiver(promotion, granted_at=world.now, expires_at=world.now + timedelta(days=3))
+    world.reviews.granted[forged.id] = forged
+    with pytest.raises(IntegrityError, match=f"waiver {forged.id} by max"):
+        conclude(world.services, request_id=promotion.id)
+    assert world.reviews.get(promotion.id).state is PromotionState.BLOCKED
 
 
 def test_an_edited_vote_row_is_noticed() -> None:
