@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.25
 _HEALTH_EVERY_S = 5.0
 _FAILURES = 3
+_LOCK_S = 2.0
+"""A deployer that asks whether we run holds the lock for a moment."""
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -69,15 +71,24 @@ class ServingSupervisor:
         """
         self.state.prepare()
         lock = self.state.lock_supervisor()
+        patience = time.monotonic() + _LOCK_S
+        while lock is None and time.monotonic() < patience and not stop.wait(0.05):
+            lock = self.state.lock_supervisor()
         if lock is None:
             raise ModelApprovalError(f"another supervisor serves {self.state.root}", hint="stop it first")
         with lock:
+            self._forget_the_unwanted()
             for server in ServerProcess.find_again(self.state):
                 log.info("%s: found process %d again", server.desired.spec.name, server.pid)
                 self._instances.setdefault(server.desired.spec.name, []).append(_Instance(server, time.monotonic()))
             while not stop.wait(_TICK_S):
                 self.tick()
             self.stop_all()
+
+    def _forget_the_unwanted(self) -> None:
+        for path in (self.state.root / "observed").glob("*.json"):
+            if path.stem not in self.state.desired_names():
+                self.state.forget(path.stem)
 
     def tick(self) -> None:
         """Look once at every wish and every server, and bring them nearer to each other."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from model_approval.adapters.local_serving.state import Desired, Observed, ServingState
 from model_approval.domain.deployment import Deployment, DeploymentSpec
 from model_approval.domain.digests import digest_of
-from model_approval.domain.errors import DeploymentError, ModelApprovalError, OutsideSystemError
+from model_approval.domain.errors import DeploymentError, ModelApprovalError, NotFoundError, OutsideSystemError
 from model_approval.domain.manifest import manifest_of_folder
 from model_approval.ports import ArtifactStore, Clock, HttpReply
 from model_approval.settings import Settings
@@ -62,27 +62,33 @@ class LocalDeployer:
         while True:
             observed = self._state.observed(spec.name)
             if observed and observed.serving and observed.serving.spec_digest == wanted and self._answers(spec):
-                return self._deployment(observed)
+                return self._deployment(spec, observed.serving.endpoint)
             hopeless = observed and observed.wanted == wanted and observed.attempts >= _HOPELESS_ATTEMPTS
             if hopeless or time.monotonic() > deadline:
                 raise DeploymentError(self._why_not(spec, observed), hint=f"see {self._state.log_path(spec.name)}")
             time.sleep(_POLL_S)
 
     def current(self, name: str) -> Deployment | None:
-        """What serves under a name, as the supervisor last said."""
-        observed = self._state.observed(name)
-        return self._deployment(observed) if observed and observed.serving else None
+        """What serves under a name, as the supervisor last said; what shall serve, not ready, while nothing does."""
+        desired, observed = self._state.desired(name), self._state.observed(name)
+        if desired is None:
+            return None
+        serving = observed.serving if observed else None
+        return self._deployment(serving.spec if serving else desired.spec, serving.endpoint if serving else "")
 
     def call(self, name: str, path: str, *, body: bytes | None = None, authenticated: bool = True) -> HttpReply:
         """Send one request to the live endpoint.
 
         Raises:
-            DeploymentError: Nothing serves under that name.
+            NotFoundError: Nothing is wished for under that name.
+            DeploymentError: Nothing answers yet.
             OutsideSystemError: It serves, but does not answer.
         """
         deployment = self.current(name)
         if deployment is None:
-            raise DeploymentError(f"nothing serves as {name}", hint="see what the supervisor says in its log")
+            raise NotFoundError(f"nothing is deployed as {name}")
+        if not deployment.ready:
+            raise DeploymentError(f"{name} has nothing that is ready", hint=f"see {self._state.log_path(name)}")
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if authenticated:
             headers["Authorization"] = f"Bearer {self._state.token(name)}"
@@ -134,17 +140,15 @@ class LocalDeployer:
             return f"{about}: {observed.error}"
         return f"{about} after {spec.readiness_timeout_s} s"
 
-    def _deployment(self, observed: Observed) -> Deployment:
-        assert observed.serving is not None
-        spec = observed.serving.spec
+    def _deployment(self, spec: DeploymentSpec, endpoint: str) -> Deployment:
         return Deployment(
             name=spec.name,
             model=spec.model,
             version=spec.version,
             request_id=spec.request_id,
             artifact_digest=spec.artifact_digest,
-            endpoint=observed.serving.endpoint,
-            ready=True,
+            endpoint=endpoint,
+            ready=bool(endpoint),
             observed_at=self._clock(),
         )
 

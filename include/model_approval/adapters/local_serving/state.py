@@ -142,6 +142,8 @@ class ServingState:
 
     def is_supervised(self) -> bool:
         """Whether a supervisor is running."""
+        if not self.root.exists():
+            return False
         held = self.lock_supervisor()
         if held is None:
             return True
