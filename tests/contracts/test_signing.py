@@ -206,7 +206,7 @@ def test_a_missing_signing_key_says_how_to_make_one(tmp_path):
 
 
 def test_a_missing_folder_of_trusted_keys_says_how_to_make_one(tmp_path):
-    with pytest.raises(IntegrityError, match=r"trusted does not exist.*model-approval init"):
+    with pytest.raises(IntegrityError, match=r"trusted do not exist.*model-approval init"):
         TrustedKeys(tmp_path / "trusted").verify(MemorySigner().sign(PAYLOAD))
 
 
@@ -251,3 +251,10 @@ def _public_pem(signer: MemorySigner) -> bytes:
     return Ed25519PublicKey.from_public_bytes(raw).public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def test_one_public_key_can_be_trusted_without_a_folder(tmp_path):
+    key_id = create_key(tmp_path / "private.pem", tmp_path / "trusted")
+    envelope = FileSigner(tmp_path / "private.pem").sign(b"{}")
+
+    assert TrustedKeys(tmp_path / "trusted" / f"{key_id}.pem").verify(envelope) == b"{}"

@@ -131,10 +131,10 @@ class FileSigner:
 
 
 class TrustedKeys:
-    """Verifies envelopes against the public keys of a folder."""
+    """Verifies envelopes against the public keys of a folder, or against one public key."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Path) -> None:
+        self._place = place
 
     def key_ids(self) -> frozenset[str]:
         """The ids of all keys trusted now."""
@@ -172,18 +172,17 @@ class TrustedKeys:
         found = ", ".join(signature.keyid for signature in envelope.signatures)
         trusted = ", ".join(sorted(self.key_ids())) or "none"
         return UntrustedKeyError(
-            f"signed by key {found}; trusted in {self._folder}: {trusted}",
+            f"signed by key {found}; trusted in {self._place}: {trusted}",
             hint="if that key is one of ours, put its public half into the folder",
         )
 
     def _keys(self) -> dict[str, SSlibKey]:
         from securesystemslib.signer import SSlibKey
 
-        if not self._folder.is_dir():
-            raise IntegrityError(
-                f"the folder of trusted keys {self._folder} does not exist", hint="run `model-approval init`"
-            )
-        keys = (SSlibKey.from_crypto(_public_key(path)) for path in sorted(self._folder.glob("*.pem")))
+        if not self._place.exists():
+            raise IntegrityError(f"the trusted keys {self._place} do not exist", hint="run `model-approval init`")
+        paths = sorted(self._place.glob("*.pem")) if self._place.is_dir() else [self._place]
+        keys = (SSlibKey.from_crypto(_public_key(path)) for path in paths)
         return {key.keyid: key for key in keys}
 
 
