@@ -44,7 +44,7 @@ class Validation:
 
 
 @pytest.fixture(autouse=True)
-def airflow_on_cluster(airflow_login, monkeypatch, tmp_path) -> None:
+def airflow_on_cluster(airflow_login, monkeypatch) -> None:
     """Airflow's connection to the cluster, as the service account and nobody more powerful."""
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(airflow_login)}}
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))

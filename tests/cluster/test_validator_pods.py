@@ -12,12 +12,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
 from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
 from model_approval.adapters.s3_client import s3_client
-from model_approval.domain.evidence import Evidence
+from model_approval.domain.evidence import Device, Evidence
 from model_approval.operators.validator_pod import ValidatorPodOperator
 from model_approval.policy.schema import Resources
+from tests.support.builders import a_benchmark_check
 from tests.support.cluster import gpus, unique
 from tests.support.pod_runs import TaskInstance, defer, resume, run, wait_for_event
 from tests.support.servers import MODELS_BUCKET, wait_until
+from tests.support.serving import an_adding_model
 
 pytestmark = pytest.mark.cluster
 
@@ -54,6 +56,21 @@ def test_security_scan_pod_brings_its_evidence_home_and_leaves_nothing_on_the_cl
     assert {item.path for item in evidence.coverage} == {"model.onnx", "serving.yaml", "docs/model_card.md"}
     assert evidence.image_digest == promotion.target.kubernetes.validator_image
     assert cluster.pods_of(promotion.request_id) == []
+
+
+def test_benchmark_pod_measures_on_the_cpu_and_says_so(validation):
+    resources = {"cpu": "1", "memory": "1Gi"}
+    check = {**a_benchmark_check(resources=resources), "parameters": {"duration_s": 2}}
+    promotion = validation({"model.onnx": an_adding_model(1.0)}, check=check)
+
+    run(operator_of(promotion), task_of(promotion))
+
+    evidence = evidence_of(promotion)
+    assert evidence.device == Device.CPU
+    p99 = evidence.metric("latency_p99")
+    assert p99 is not None
+    assert p99.unit == "ms"
+    assert p99.value > 0
 
 
 def test_no_credential_is_visible_in_the_pod_the_trigger_or_xcom(validation, cluster, s3_store):

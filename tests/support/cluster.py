@@ -100,7 +100,7 @@ def airflow_login(cluster, tmp_path_factory) -> Path:
     config["users"] = [{"name": "model-approval", "user": {"token": answer["status"]["token"]}}]
     context = {"cluster": config["clusters"][0]["name"], "user": "model-approval"}
     config.update({"contexts": [{"name": "test", "context": context}], "current-context": "test"})
-    file = tmp_path_factory.mktemp("login") / "kubeconfig"
+    file: Path = tmp_path_factory.mktemp("login") / "kubeconfig"
     file.write_text(yaml.safe_dump(config))
     return file
 

@@ -33,7 +33,7 @@ class TaskInstance:
         """Keep what the operator hands to XCom."""
         self.xcoms[key] = value
 
-    def context(self) -> dict[str, Any]:
+    def context(self) -> Any:
         """The context that tasks are given."""
         return {"ti": self, "run_id": self.run_id, "dag": object(), "task_state_store": None}
 

@@ -6,12 +6,14 @@ import gzip
 import json
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from model_approval.adapters.kubernetes.capability import capability_secret
 from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
+from model_approval.adapters.kubernetes.objects import Json
 from model_approval.adapters.kubernetes.serving import Store, config_name, serving_objects, token_secret
 from model_approval.domain.deployment import DeploymentSpec, KubernetesTarget, ServingConfig
 from model_approval.domain.errors import DeploymentError, EvidenceError
@@ -33,11 +35,13 @@ def a_cluster(**changes: object) -> KubernetesTarget:
         "server_image": "registry.example/model-server@sha256:" + "2" * 64,
         "store_endpoint_url": "http://192.0.2.10:8333",
     }
-    return a_kubernetes_target(kubernetes={**fields, **changes}).kubernetes
+    target = a_kubernetes_target(kubernetes={**fields, **changes}).kubernetes
+    assert target is not None
+    return target
 
 
-def a_pod_job(**changes: object) -> PodJob:
-    fields = {
+def a_pod_job(**changes: Any) -> PodJob:
+    fields: dict[str, Any] = {
         "request_id": "pr-fraud-scorer-7-productio-0f0f0f0f",
         "check": "gpu_benchmark",
         "validator": "gpu_benchmark",
@@ -88,7 +92,7 @@ def a_spec(**changes: object) -> DeploymentSpec:
     return DeploymentSpec.model_validate({**fields, **changes})
 
 
-def pods_in(objects: list[dict]) -> list[dict]:
+def pods_in(objects: list[Json]) -> list[Json]:
     return [item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Deployment"]
 
 

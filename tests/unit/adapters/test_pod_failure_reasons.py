@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.objects import Json
 
 pytestmark = pytest.mark.unit
 
 
-def a_pod(*, phase: str = "Pending", **status: object) -> dict:
+def a_pod(*, phase: str = "Pending", **status: object) -> Json:
     resources = {"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi", "nvidia.com/gpu": "1"}}
     return {
         "metadata": {"name": "pod", "namespace": "model-validation"},
@@ -22,7 +23,7 @@ def a_pod(*, phase: str = "Pending", **status: object) -> dict:
     }
 
 
-def a_container(name: str = "base", *, last: dict | None = None, **state: object) -> dict:
+def a_container(name: str = "base", *, last: Json | None = None, **state: object) -> Json:
     return {"name": name, "image": "registry/validator:1", "state": state, "lastState": last or {}}
 
 

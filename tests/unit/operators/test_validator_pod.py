@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
 from model_approval.policy.schema import Resources
+from model_approval.ports import Services
 from tests.support.builders import a_kubernetes_target
 
 pytestmark = pytest.mark.unit
@@ -45,7 +47,8 @@ def test_provider_changes_nothing_of_our_pod_but_adds_its_labels():
     from model_approval.operators._pod_operator import EvidencePodOperator
 
     ours = validator_pod(a_pod_job())
-    operator = EvidencePodOperator(task_id="security_scan", services=None, job=a_pod_job(), poll_interval_s=1)
+    unused = cast("Services", None)
+    operator = EvidencePodOperator(task_id="security_scan", services=unused, job=a_pod_job(), poll_interval_s=1)
 
     built = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj(None, dry_run=True))
 

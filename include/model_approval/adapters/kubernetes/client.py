@@ -121,7 +121,7 @@ class KubernetesClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | list[Json] | None = None,
         content_type: str = "application/json",
     ) -> Json:
         """One call to the API server; the methods above are made of it.
