@@ -8,12 +8,7 @@ import typer
 
 from model_approval.cli import artifacts, audit, policies, requests, system
 from model_approval.cli.output import ExitCode, fail
-from model_approval.domain.errors import (
-    ModelApprovalError,
-    OutsideSystemError,
-    PolicyError,
-    RequestRefusedError,
-)
+from model_approval.domain.errors import EvidenceError, ModelApprovalError, OutsideSystemError
 
 app = typer.Typer(
     name="model-approval",
@@ -34,9 +29,7 @@ def main() -> None:
     """Run a command; our own errors become one line in words and an exit code."""
     try:
         app()
-    except OutsideSystemError as err:
+    except (OutsideSystemError, EvidenceError) as err:
         sys.exit(fail(err, ExitCode.COULD_NOT_TELL))
-    except (PolicyError, RequestRefusedError) as err:
-        sys.exit(fail(err, ExitCode.BAD_INPUT))
     except ModelApprovalError as err:
         sys.exit(fail(err, ExitCode.BAD_INPUT))
