@@ -169,10 +169,13 @@ def _pickle(head: bytes) -> str | None:
 
 
 def _looks_like_old_pickle(head: bytes) -> bool:
-    """Protocols 0 and 1 have no magic: it is one if it would import something and call it, or end well."""
-    depth, imported = 0, False
+    """Protocols 0 and 1 have no magic: it is one if it would import something and call it, or end well.
+
+    Or if it reads well up to where the head is cut: a long string at the beginning must not hide what follows.
+    """
+    stream, depth, imported, operations = io.BytesIO(head), 0, False, 0
     try:
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(head)):
+        for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name in ("GLOBAL", "INST"):
                 if not all(part.isidentifier() for part in str(argument).replace(" ", ".").split(".")):
                     return False
@@ -187,8 +190,9 @@ def _looks_like_old_pickle(head: bytes) -> bool:
                     return False
                 depth -= len(opcode.stack_before)
             depth += len(opcode.stack_after)
+            operations += 1
     except (ValueError, IndexError, KeyError, OverflowError):
-        return False
+        return operations >= 2 and len(head) >= HEAD_BYTES and stream.tell() == len(head)
     return False
 
 
