@@ -145,7 +145,7 @@ def _image(name: str, variable: str) -> str:
 def _content_hash(container_file: Path) -> str:
     """Changes with anything that goes into the image."""
     package = ROOT / "include" / "model_approval"
-    files = [container_file, ROOT / "include" / "environments" / "validators.txt"]
+    files = [container_file, ROOT / "pyproject.toml", ROOT / "include" / "environments" / "validators.txt"]
     files += sorted(path for part in ("domain", "validators") for path in (package / part).rglob("*.py"))
     hasher = hashlib.sha256()
     for path in files:
