@@ -13,7 +13,7 @@ from model_approval.domain.evidence import Device, Evidence, RuleOutcome, Stored
 from model_approval.domain.manifest import ArtifactManifest
 from model_approval.policy.limits import Judgement, judge_limit, limit_words
 from model_approval.policy.readiness import Readiness, readiness
-from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy
+from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy, MetricLimit
 
 __all__ = ["Readiness", "evaluate_checks", "last_run", "readiness"]
 
@@ -80,8 +80,7 @@ def _why_unusable(check: Check, stored: StoredEvidence | None, manifest: Artifac
 def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
     evidence = ground.evidence
     if rule.limit is not None:
-        metric = evidence.metric(rule.limit.metric)
-        judged = _on_device(ground, judge_limit(rule.limit, metric, has_champion=ground.has_champion))
+        judged = _judge_metric(ground, rule.limit)
     elif rule.findings is not None:
         judged = _judge_findings(ground, rule.findings)
     else:
@@ -89,6 +88,15 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
     if judged.verdict is Verdict.PASSED and evidence.limitations:
         judged = judged.but(Verdict.INCONCLUSIVE, "; ".join(evidence.limitations))
     return _outcome(ground.check, rule, judged, evidence=evidence)
+
+
+def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:
+    metric = ground.evidence.metric(limit.metric)
+    judged = judge_limit(limit, metric, has_champion=ground.has_champion)
+    if metric is None and ground.evidence.limitations:
+        # It says itself why it could not measure, for example for lack of a GPU: it did not break.
+        return judged.but(Verdict.INCONCLUSIVE, "; ".join(ground.evidence.limitations))
+    return _on_device(ground, judged)
 
 
 def _on_device(ground: _Ground, judged: Judgement) -> Judgement:

@@ -275,6 +275,13 @@ def test_a_benchmark_that_does_not_say_its_device_is_not_believed():
     assert outcome.reason.endswith("the benchmark does not say what it ran on")
 
 
+def test_a_metric_that_could_not_be_measured_leaves_the_question_open_with_the_validator_s_reason():
+    stored = a_benchmark(metrics=(), device="none", limitations=("no GPU was available",))
+    outcome = evaluate(stored)[LATENCY]
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.reason == "the evidence holds no metric latency_p99; no GPU was available"
+
+
 def test_a_missing_metric_is_errored_even_on_the_wrong_device():
     policy = a_policy(checks=(a_benchmark_check(allow_cpu=False),))
     outcome = evaluate(a_benchmark(metrics=()), policy=policy)[LATENCY]
