@@ -102,7 +102,7 @@ class MlflowServer:
         if process is not None:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(3)  # it waits for idle connections, and a test has nothing to lose
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
