@@ -149,6 +149,7 @@ def grant_waiver(
     if not 1 <= days <= frozen.policy.review.max_waiver_days:
         limit = frozen.policy.review.max_waiver_days
         raise DecisionError(f"a waiver lasts 1 to {limit} days, not {days}", denial=Denial.INVALID)
+    now = services.clock()
     waiver = Waiver(
         id=f"waiver-{digest_of([request_id, rule, subject, seen.evidence])[7:19]}",
         request_id=request_id,
@@ -156,8 +157,8 @@ def grant_waiver(
         reason=reason,
         granted_by=subject,
         role=allowed.roles[0],
-        granted_at=services.clock(),
-        expires_at=services.clock() + timedelta(days=days),
+        granted_at=now,
+        expires_at=now + timedelta(days=days),
         evidence_digest=seen.evidence,
     )
     step = Step(
