@@ -32,11 +32,15 @@ class Settings(BaseModel):
     store_endpoint_url: str | None = None
     """S3 endpoint; unset for AWS."""
     store_region: str = "us-east-1"
+    """Region that requests are signed for."""
     store_access_key: SecretStr | None = None
+    """Access key of an identity that may write evidence and audit entries and read models."""
     store_secret_key: SecretStr | None = None
     """Unset: the SDK's own credential chain (instance role, web identity)."""
     evidence_bucket: str = "model-evidence"
+    """Bucket with Object Lock that validators' reports go to."""
     audit_bucket: str = "model-audit"
+    """Bucket with Object Lock that holds the audit log."""
     audit_lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE"
     """GOVERNANCE only for trials: an administrator can lift it."""
     evidence_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 365
@@ -64,8 +68,6 @@ class Settings(BaseModel):
     """How often waiting triggers ask for decisions; the plugin wakes them earlier."""
     gpu_pool: str = "default_pool"
     """Airflow pool of the benchmarks (made with `include_deferred`), so that two never measure each other."""
-    airflow_url: str = "http://localhost:8080"
-    """Where people reach Airflow; for links in messages and registry entries."""
 
     @property
     def registry_names(self) -> tuple[str, ...]:

@@ -101,7 +101,6 @@ class Stack:
             mlflow_artifact_root=f"s3://{MODEL_BUCKET}/",
             mlflow_tracking_uri=f"http://{HOST}:{self.mlflow_port}",
             validators_python=REPOSITORY / ".venv-validators" / "bin" / "python",
-            airflow_url=self.airflow_url,
             intake_poll_s=2.0,
             review_poll_s=2.0,
             gpu_pool=GPU_POOL,

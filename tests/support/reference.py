@@ -1,0 +1,105 @@
+"""Writes the reference pages of `include/docs` from the code's own docstrings; a test holds them current.
+
+python -m tests.support.reference
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+from pydantic import BaseModel
+
+from model_approval import settings as settings_module
+from model_approval.domain import errors as errors_module
+from model_approval.policy import schema as policy_module
+from model_approval.settings import PREFIX, Settings
+
+DOCS = Path(__file__).resolve().parents[2] / "include" / "docs"
+
+SETTINGS_HEAD = f"""# Settings
+
+Every setting is an environment variable, read once per process. Times are in seconds unless the name says otherwise.
+An unknown `{PREFIX}` variable is an error: a typo must not be silently ignored.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+POLICY_HEAD = """# Policy reference
+
+One file is one promotion path and becomes one DAG. Unknown keys are refused. `model-approval policy check` names file,
+line and field of every mistake; the JSON Schemas beside the files let an editor complete them.
+"""
+ERRORS_HEAD = """# Error codes
+
+Messages say what, which one and what to do. The code is stable, for programs and for searching.
+
+| code | name | meaning |
+|---|---|---|
+"""
+
+
+def field_docs(module: ModuleType, cls: type) -> dict[str, str]:
+    """Attribute docstrings of a class: field -> the string that follows it."""
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    found = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            found[node.target.id] = " ".join(str(after.value.value).split()) if is_doc else ""  # type: ignore[union-attr]
+    return found
+
+
+def shown(default: object) -> str:
+    """A default as a reader writes it."""
+    plain = {None: "unset", "": "empty"}
+    if isinstance(default, BaseModel):
+        return "as below"
+    if isinstance(default, tuple):
+        return ", ".join(f"`{item}`" for item in default) or "none"
+    return plain.get(default, f"`{default}`") if isinstance(default, str | None) else f"`{default}`"
+
+
+def settings_page() -> str:
+    """`settings.md`."""
+    docs, rows = field_docs(settings_module, Settings), []
+    for name, field in Settings.model_fields.items():
+        default = "the folder `include/` beside the package" if name == "config_dir" else shown(field.default)
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {docs[name]} |\n")
+    return SETTINGS_HEAD + "".join(rows)
+
+
+def policy_page() -> str:
+    """`policies.md`: each record of the schema as a table."""
+    parts = [POLICY_HEAD]
+    for name, cls in vars(policy_module).items():
+        if not (inspect.isclass(cls) and issubclass(cls, BaseModel) and cls.__module__ == policy_module.__name__):
+            continue
+        if name == "FrozenPolicy":  # what the system makes of a file, not something to write
+            continue
+        docs = field_docs(policy_module, cls)
+        parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | default | meaning |\n|---|---|---|\n")
+        for key, field in cls.model_fields.items():
+            default = "required" if field.is_required() else shown(field.get_default(call_default_factory=True))
+            parts.append(f"| `{field.alias or key}` | {default} | {docs.get(key, '')} |\n")
+    return "".join(parts)
+
+
+def errors_page() -> str:
+    """`errors.md`."""
+    rows = [
+        f"| {cls.code} | {name} | {(inspect.getdoc(cls) or '').splitlines()[0]} |\n"
+        for name, cls in sorted(vars(errors_module).items(), key=lambda item: getattr(item[1], "code", ""))
+        if inspect.isclass(cls) and issubclass(cls, errors_module.ModelApprovalError)
+    ]
+    return ERRORS_HEAD + "".join(rows)
+
+
+PAGES = {"settings.md": settings_page, "policies.md": policy_page, "errors.md": errors_page}
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (DOCS / file).write_text(page())
