@@ -24,14 +24,15 @@ demo: setup     ## Take one good and three bad models the whole way, hands-free
 test: setup-browser ## Run all tests; ARGS='-m unit' selects
 	@$(BIN)/pytest $(ARGS)
 
-check: setup    ## Format, lint, types and layers
+check: setup    ## Format, lint, types, layers and documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
 	PYTHONPATH=plugins $(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q tests/unit/test_docs.py
 
 bench: setup    ## Measure what the docs promise
-	@$(BIN)/pytest tests/benchmarks $(ARGS)
+	@$(BIN)/pytest -s -p no:randomly -o python_files='bench_*.py' tests/benchmarks $(ARGS)
 
 images: setup   ## Build the images of validators, model server and admission webhook
 	@include/images/build $(ARGS)
