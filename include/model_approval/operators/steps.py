@@ -66,7 +66,10 @@ class IntakeOperator(StepOperator):
 class EvaluateOperator(StepOperator):
     """Holds the evidence against the policy. Runs also when a check broke: its rules are then *errored*."""
 
-    go_on_in = frozenset({PromotionState.BLOCKED, PromotionState.IN_REVIEW})
+    # Also when a quick committee has approved before this task came to its end, or when it is cleared after that.
+    go_on_in = frozenset(
+        {PromotionState.BLOCKED, PromotionState.IN_REVIEW, PromotionState.APPROVED, PromotionState.DEPLOYING}
+    )
 
     def run_stage(self, services: Services, request_id: str) -> Promotion:
         """See `stages.validation.evaluate`; a no that nobody may waive is decided at once."""
