@@ -191,7 +191,7 @@ class World:
 
     def to_validation(self, version: str = "7", **fields: object) -> Promotion:
         self.register(version)
-        self.tag(version, **fields)
+        self.tag(version, **fields)  # type: ignore[arg-type]
         (promotion,) = self.accept()
         return intake(self.services, request_id=promotion.id)
 
