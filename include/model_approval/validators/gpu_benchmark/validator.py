@@ -145,8 +145,8 @@ def _environment(
 def _limitations(models: list[Measured], parameters: Parameters) -> tuple[str, ...]:
     needed = max(parameters.min_queries, FEWEST_FOR_P99)
     return tuple(
-        f"{item.model.name}: only {len(item.latencies_ms)} requests in {parameters.max_duration_s:g} s, "
-        f"{needed} are needed for a p99"
+        f"{item.model.name}: only {len(item.latencies_ms)} requests were measured, {needed} are needed for a p99 "
+        "(see the parameters min_queries and max_duration_s)"
         for item in models
         if len(item.latencies_ms) < needed
     )

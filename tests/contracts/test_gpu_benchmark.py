@@ -1,0 +1,143 @@
+"""The benchmark with a real onnxruntime, on the CPU of this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from model_approval.domain.errors import EvidenceError
+from model_approval.domain.evidence import Device, Evidence, Metric
+from tests.support.models import a_graph, an_onnx_model
+from tests.support.validation import evidence_about
+
+pytestmark = pytest.mark.contract
+
+_QUICK = {"min_queries": 200, "duration_s": 0.3, "warm_up_s": 0.2, "threads": 1}
+_FAST, _SLOW = an_onnx_model(inputs=8), an_onnx_model(inputs=512, layers=24)
+
+
+def _benchmark(
+    folder: Path, files: dict[str, bytes], champion: dict[str, bytes] | None = None, **changes: object
+) -> Evidence:
+    changes = {"parameters": _QUICK, "allow_cpu": True, **changes}
+    return evidence_about(files, folder, validator="gpu_benchmark", champion=champion, **changes)
+
+
+def _metric(evidence: Evidence, name: str) -> Metric:
+    metric = evidence.metric(name)
+    assert metric is not None, name
+    return metric
+
+
+@pytest.fixture(scope="module")
+def slow_against_fast(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A slow candidate beside a fast champion."""
+    return _benchmark(tmp_path_factory.mktemp("pair"), {"model.onnx": _SLOW}, {"model.onnx": _FAST})
+
+
+def test_every_figure_has_its_unit_and_the_champions_beside_it(slow_against_fast: Evidence) -> None:
+    units = {metric.name: metric.unit for metric in slow_against_fast.metrics}
+    assert units == {
+        "latency_p50": "ms",
+        "latency_p90": "ms",
+        "latency_p99": "ms",
+        "throughput": "requests/s",
+        "peak_memory": "MiB",
+        "load_time": "ms",
+        "harness_overhead": "ms",
+    }
+    for metric in slow_against_fast.metrics:
+        assert metric.name == "harness_overhead" or metric.baseline is not None
+    assert slow_against_fast.limitations == ()
+
+
+def test_a_slower_model_measures_slower_than_its_champion(slow_against_fast: Evidence) -> None:
+    p50, throughput = _metric(slow_against_fast, "latency_p50"), _metric(slow_against_fast, "throughput")
+    assert p50.baseline is not None
+    assert throughput.baseline is not None
+    assert p50.value > 3 * p50.baseline
+    assert throughput.value < throughput.baseline / 3
+
+
+def test_percentiles_are_ordered_and_inside_their_intervals(slow_against_fast: Evidence) -> None:
+    p50, p90, p99 = (_metric(slow_against_fast, f"latency_p{percent}") for percent in (50, 90, 99))
+    assert p50.value <= p90.value <= p99.value
+    for metric in (p50, p90):
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low <= metric.value <= metric.high
+        assert metric.samples is not None
+        assert metric.samples >= 200
+
+
+def test_the_harness_costs_less_than_a_millisecond(slow_against_fast: Evidence) -> None:
+    assert 0 < _metric(slow_against_fast, "harness_overhead").value < 1
+
+
+def test_the_figures_say_what_they_were_measured_on(slow_against_fast: Evidence) -> None:
+    environment = slow_against_fast.environment
+    assert slow_against_fast.device is Device.CPU
+    assert environment["runtime"].startswith("onnxruntime ")
+    assert environment["inputs"] == "x: float32[1, 512]"
+    assert environment["threads"] == "1"
+    for lock in ("limits", "capabilities", "landlock", "seccomp"):
+        assert environment[f"model_process.confinement.{lock}"].startswith("in force")
+
+
+def test_without_a_gpu_and_without_leave_to_use_the_cpu_there_are_no_figures(tmp_path: Path) -> None:
+    evidence = _benchmark(tmp_path, {"model.onnx": _FAST}, allow_cpu=False)
+    assert evidence.metrics == ()
+    assert evidence.device is Device.NONE
+    assert evidence.limitations[0].startswith("no GPU was available")
+
+
+def test_too_few_requests_are_a_limitation_and_not_a_p99(tmp_path: Path) -> None:
+    few = {**_QUICK, "min_queries": 10, "duration_s": 0.001, "warm_up_s": 0.0}
+    evidence = _benchmark(tmp_path, {"model.onnx": _FAST}, parameters=few)
+    (limitation,) = evidence.limitations
+    assert re.match(r"candidate: only \d+ requests were measured, 200 are needed for a p99", limitation)
+
+
+def test_the_policy_sets_batch_and_other_open_dimensions(tmp_path: Path) -> None:
+    evidence = _benchmark(tmp_path, {"model.onnx": _FAST}, parameters={**_QUICK, "batch_size": 16})
+    assert evidence.environment["inputs"] == "x: float32[16, 8]"
+
+
+def test_of_several_models_the_named_one_is_measured(tmp_path: Path) -> None:
+    files = {"a/first.onnx": _FAST, "b/second.onnx": _SLOW}
+    with pytest.raises(EvidenceError, match="candidate: the artifact has 2 ONNX files"):
+        _benchmark(tmp_path / "unnamed", files)
+    evidence = _benchmark(tmp_path / "named", files, parameters={**_QUICK, "model": "a/first.onnx"})
+    assert [item.path for item in evidence.coverage] == ["a/first.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"minimal_queries": 5}, "parameter minimal_queries: Extra inputs are not permitted"),
+        ({"duration_s": -1}, "parameter duration_s: Input should be greater than 0"),
+        ({"model": "../../etc/passwd"}, "candidate: the artifact has no file '../../etc/passwd'"),
+    ],
+)
+def test_a_wrong_parameter_is_named(tmp_path: Path, parameters: dict[str, object], words: str) -> None:
+    with pytest.raises(EvidenceError, match=words.replace(".", r"\.")):
+        _benchmark(tmp_path, {"model.onnx": _FAST}, parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x08\x08 no model", r"candidate: onnxruntime cannot load model\.onnx"),
+        (a_graph([]), r"candidate: onnxruntime cannot load model\.onnx"),
+    ],
+)
+def test_a_model_that_does_not_load_is_an_error_in_words(tmp_path: Path, data: bytes, words: str) -> None:
+    with pytest.raises(EvidenceError, match=words):
+        _benchmark(tmp_path, {"model.onnx": data})
+
+
+def test_a_broken_champion_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="champion: onnxruntime cannot load"):
+        _benchmark(tmp_path, {"model.onnx": _FAST}, {"model.onnx": b"\x08\x08 no model"})
