@@ -29,7 +29,7 @@ class ModelReviewPlugin(AirflowPlugin):
     # Relative addresses: resolved against Airflow's own base URL, so a path prefix in front of it keeps working.
     external_views = [
         {
-            "name": "Model reviews",
+            "name": "Reviews",  # a longer name is cut off in the narrow navigation
             "href": "model-review/",
             "destination": "nav",
             "url_route": "model-reviews",

@@ -101,11 +101,18 @@ class Moment:
     iso: str
     absolute: str
     relative: str
+    span: str
+    """How far away, without saying before or after."""
 
 
 def moment(at: datetime, now: datetime) -> Moment:
     """Both forms of a time."""
-    return Moment(iso=at.isoformat(), absolute=f"{at:%a} {at.day} {at:%b %Y, %H:%M} UTC", relative=relative(at, now))
+    return Moment(
+        iso=at.isoformat(),
+        absolute=f"{at:%a} {at.day} {at:%b %Y, %H:%M} UTC",
+        relative=relative(at, now),
+        span=duration(abs(now - at)),
+    )
 
 
 def relative(at: datetime, now: datetime) -> str:
@@ -117,12 +124,12 @@ def relative(at: datetime, now: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """One unit, rounded down: `40 s`, `12 min`, `3 h`, `2 days`."""
-    seconds = int(span.total_seconds())
-    for size, unit in ((86_400, "day"), (3600, "h"), (60, "min")):
-        if seconds >= size * (2 if unit == "day" else 1):
-            return f"{seconds // size} {unit}{'s' if unit == 'day' else ''}"
-    return f"{seconds} s"
+    """One unit, rounded: `40 s`, `12 min`, `3 h`, `2 days`."""
+    seconds = span.total_seconds()
+    for size, least, unit in ((86_400, 2, "day"), (3600, 1, "h"), (60, 1, "min")):
+        if seconds >= size * least:
+            return f"{round(seconds / size)} {unit}{'s' if unit == 'day' else ''}"
+    return f"{int(seconds)} s"
 
 
 def number(value: float, unit: str = "") -> str:
