@@ -1,0 +1,55 @@
+"""Percentiles and their intervals, held against numpy and against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_approval.validators.gpu_benchmark.statistics import latency_metrics, percentile, percentile_interval
+
+pytestmark = pytest.mark.unit
+
+_SAMPLES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
+
+
+@given(_SAMPLES, st.sampled_from([0.5, 0.9, 0.99]))
+def test_a_percentile_is_numpys_default(samples: list[float], fraction: float) -> None:
+    assert percentile(sorted(samples), fraction) == pytest.approx(np.percentile(samples, fraction * 100))
+
+
+@given(_SAMPLES, st.sampled_from([0.5, 0.9, 0.99]))
+def test_an_interval_holds_its_percentile(samples: list[float], fraction: float) -> None:
+    ordered = sorted(samples)
+    low, high = percentile_interval(ordered, fraction)
+    assert low is None or low <= percentile(ordered, fraction)
+    assert high is None or high >= percentile(ordered, fraction)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.9])
+def test_about_95_of_100_intervals_hold_the_truth(fraction: float) -> None:
+    generator, truth = np.random.default_rng(5), -np.log(1 - fraction)
+    held = 0
+    for _ in range(1000):
+        low, high = percentile_interval(sorted(generator.exponential(size=400).tolist()), fraction)
+        assert low is not None
+        assert high is not None
+        held += low <= truth <= high
+    assert 930 <= held <= 985
+
+
+def test_a_p99_of_200_samples_has_no_upper_bound() -> None:
+    low, high = percentile_interval([float(number) for number in range(200)], 0.99)
+    assert low is not None
+    assert high is None
+
+
+def test_the_champions_percentiles_stand_beside_the_candidates() -> None:
+    p50, p90, p99 = latency_metrics([1.0, 2.0, 3.0], [10.0])
+    assert (p50.name, p50.value, p50.baseline, p50.unit, p50.samples) == ("latency_p50", 2.0, 10.0, "ms", 3)
+    assert (p90.baseline, p99.baseline) == (10.0, 10.0)
+
+
+def test_without_a_champion_there_is_no_baseline() -> None:
+    assert {metric.baseline for metric in latency_metrics([1.0], [])} == {None}
