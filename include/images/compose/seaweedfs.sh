@@ -22,11 +22,9 @@ cat >/run/identities.json <<JSON
 JSON
 unset STORE_ADMIN_SECRET_KEY STORE_WRITER_SECRET_KEY STORE_READER_SECRET_KEY STORE_PUBLISHER_SECRET_KEY
 
-# Without the election and stop flags a restart takes 12 to 25 s longer (one master, nobody to wait for).
-weed server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -disableHttp \
-  -master.telemetry=false -master.electionTimeout=1s -master.heartbeatInterval=100ms -volume.preStopSeconds=0 \
-  -filer -s3 -s3.port=8334 -s3.config=/run/identities.json -s3.port.iceberg=0 -s3.port.lance=0 \
-  -s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false -s3.iam=false &
+weed mini -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -disableHttp -master.telemetry=false -webdav=false -admin.ui=false \
+  -s3.port=8334 -s3.config=/run/identities.json -s3.iam=false -s3.port.iceberg=0 -s3.port.lance=0 \
+  -s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false &
 store=$!
 socat TCP-LISTEN:8333,fork,reuseaddr,keepalive TCP:127.0.0.1:8334 &
 gate=$!
