@@ -60,8 +60,9 @@ class Settings(BaseModel):
     serving_dir: Path | None = None
     """Where the local target keeps desired and observed state. Unset: `home/serving`."""
     kubeconfig: Path | None = None
-    """Clusters that Kubernetes targets deploy to; with several contexts, the one named like the target's `connection_id`
-    is used. Unset: the pod's own service account, else `KUBECONFIG`. Validator pods use the Airflow connection instead."""
+    """Clusters that Kubernetes targets deploy to; with several contexts, the one named like the target's
+    `connection_id` is used. Unset: the pod's own service account, else `KUBECONFIG`. Validator pods use the Airflow
+    connection instead."""
     intake_poll_s: Annotated[float, Field(ge=0.5, le=3600)] = 5.0
     """How often a registry is asked for tags. Five seconds: a person who tags is still looking."""
     review_poll_s: Annotated[float, Field(ge=0.5, le=300)] = 5.0
