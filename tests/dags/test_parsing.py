@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ print(json.dumps({"dags": dags, "seconds": time.process_time() - started, "modul
 """
 
 
-def parse(tmp_path: Path, config_dir: Path | None = None) -> dict[str, object]:
+def parse(tmp_path: Path, config_dir: Path | None = None) -> dict[str, Any]:
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path),
