@@ -48,7 +48,8 @@ def parse(tmp_path: Path, config_dir: Path | None = None) -> dict[str, Any]:
         [sys.executable, "-c", PROBE, *files], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    parsed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return parsed
 
 
 def a_config(tmp_path: Path) -> Path:
