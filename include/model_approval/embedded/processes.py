@@ -44,8 +44,8 @@ class Program:
     ready: Callable[[], bool]
     """Asked again and again until true; must return within seconds and never raise."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    deadline_s: float = 180.0
-    """Until ready. Airflow needs 10 to 60 s on two busy cores; three minutes means that something is wrong."""
+    deadline_s: float = 300.0
+    """Until ready. Airflow needs 10 to 60 s on two cores, and has needed 120 s on ones that ten others used as well."""
 
 
 class Supervisor:
