@@ -77,17 +77,22 @@ class ModelProcess:
         """A request that runs no model: what the harness itself costs, in milliseconds."""
         return self._timed(NOTHING)
 
-    def ask_many(self, count: int, *, ahead: int = 4) -> float:
-        """Requests back to back, a few always waiting, so that the model is never idle; returns seconds."""
+    def ask_for(self, seconds: float) -> float:
+        """Ask back to back, the next request always waiting so that the model is never idle.
+
+        Returns:
+            Requests per second, from the first question to the last answer; at least two requests.
+        """
         start = time.perf_counter()
-        sent = min(ahead, count)
-        os.write(self._commands, RUN * sent)
-        for _ in range(count):
+        os.write(self._commands, RUN + RUN)
+        answered = 0
+        while time.perf_counter() - start < seconds:
             self._expect_done()
-            if sent < count:
-                os.write(self._commands, RUN)
-                sent += 1
-        return time.perf_counter() - start
+            answered += 1
+            os.write(self._commands, RUN)
+        for _ in range(2):
+            self._expect_done()
+        return (answered + 2) / (time.perf_counter() - start)
 
     def peak_memory_bytes(self) -> int:
         """Largest resident memory of the process so far: model, runtime and interpreter."""
