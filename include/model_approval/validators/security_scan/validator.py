@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model_approval.domain.evidence import FileCoverage, Finding, Metric
 from model_approval.domain.manifest import FileEntry
-from model_approval.validators.contract import Bounds, Report, Task, plain_line
+from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals
 from model_approval.validators.security_scan.archives import CompressedScanner, TarScanner, ZipScanner
 from model_approval.validators.security_scan.arrays import NumpyScanner
@@ -63,7 +63,7 @@ class SecurityScan:
             ),
             coverage=coverage,
             environment={"picklescan": version("picklescan"), "allowed_globals": allowed_globals.VERSION},
-            limitations=_limitations(coverage, len(findings)),
+            limitations=_limitations(len(findings)),
         )
 
 
@@ -92,11 +92,7 @@ def _name_findings(scans: Iterable[FileScan]) -> list[Finding]:
     return [finding for scan in scans if (finding := check_name(scan.path, scan.format))]
 
 
-def _limitations(coverage: tuple[FileCoverage, ...], findings: int) -> tuple[str, ...]:
-    gaps = [item for item in coverage if not item.covered]
-    limits = [plain_line(f"{item.path} was not covered: {item.note}", limit=600) for item in gaps[:20]]
-    if len(gaps) > 20:
-        limits.append(f"{len(gaps) - 20} more files were not covered")
-    if findings > _MAX_FINDINGS:
-        limits.append(f"{findings} findings, of which the gravest {_MAX_FINDINGS} are listed")
-    return tuple(limits)
+def _limitations(findings: int) -> tuple[str, ...]:
+    if findings <= _MAX_FINDINGS:
+        return ()
+    return (f"{findings} findings, of which the gravest {_MAX_FINDINGS} are listed",)
