@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,14 @@ def airflow_environment(layout: Layout, secrets: StackSecrets, *, port: int) -> 
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     }
+
+
+def cluster_connection(kubeconfig: Path | None) -> dict[str, str]:
+    """The Airflow connection that Kubernetes targets name (`kubernetes_default`); nothing without a kubeconfig."""
+    if kubeconfig is None:
+        return {}
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig.resolve())}}
+    return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection)}
 
 
 def migrate_command() -> tuple[str, ...]:

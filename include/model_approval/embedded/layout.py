@@ -31,6 +31,8 @@ class StackOptions:
     """Whether to begin with an empty folder, removing what an earlier start left in it."""
     config_dir: Path | None = None
     """Folder of policies, committees and targets; unset: the ones that come with the package."""
+    kubeconfig: Path | None = None
+    """Login to the cluster behind Kubernetes targets; unset: only the local target works."""
     sample: bool = True
     """Whether `run` submits the sample promotion, once per state folder."""
     keep: bool = False

@@ -16,7 +16,12 @@ from types import TracebackType
 from pydantic import SecretStr
 
 from model_approval.embedded.airflow_api import AirflowHealth, AirflowUser, Json, wait_until
-from model_approval.embedded.airflow_services import airflow_environment, airflow_programs, migrate_command
+from model_approval.embedded.airflow_services import (
+    airflow_environment,
+    airflow_programs,
+    cluster_connection,
+    migrate_command,
+)
 from model_approval.embedded.credentials import load_secrets, write_private
 from model_approval.embedded.interrupts import deaf
 from model_approval.embedded.layout import HOST, REPOSITORY, Layout, StackOptions
@@ -104,13 +109,14 @@ class Stack:
             intake_poll_s=2.0,
             review_poll_s=2.0,
             gpu_pool=GPU_POOL,
+            kubeconfig=self._options.kubeconfig and self._options.kubeconfig.resolve(),
         )
 
     @cached_property
     def environment(self) -> dict[str, str]:
         """What every program of ours and of Airflow's is started with."""
         airflow = airflow_environment(self.layout, self._secrets, port=self.airflow_port)
-        return {**airflow, **settings_environment(self.settings)}
+        return {**airflow, **cluster_connection(self._options.kubeconfig), **settings_environment(self.settings)}
 
     def start(self, *more: Step) -> None:
         """Start everything, as much of it at once as is safe.
