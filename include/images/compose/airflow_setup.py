@@ -1,6 +1,7 @@
-"""Makes Airflow's users and the role of everybody who takes part in reviews. A user that exists is left alone.
+"""Makes Airflow's users, the role of everybody who takes part in reviews, and the pool of the benchmarks.
 
-What somebody may do in a review is not decided here: that is in `include/committees/*.yaml`, by user name.
+A user that exists is left alone. What somebody may do in a review is not decided here: that is in
+`include/committees/*.yaml`, by user name. One program, because each start of Airflow's own commands takes five seconds.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from airflow.models.pool import Pool
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from airflow.providers.fab.www.security import permissions
@@ -55,7 +57,9 @@ def make_person(security: FabAirflowSecurityManagerOverride, person: Person, pas
 
 
 def main() -> None:
-    """Make role and users."""
+    """Make pool, role and users."""
+    # One slot: two benchmarks would measure each other. Deferred tasks count, because their pods run meanwhile.
+    Pool.create_or_update_pool(os.environ["MODEL_APPROVAL_GPU_POOL"], 1, "benchmarks, one at a time", True)
     with get_application_builder() as builder:
         security = builder.sm
         make_role(security)
