@@ -84,15 +84,14 @@ def test_nothing_listens_beyond_loopback(stack):
     assert {port for port in everywhere if holder_of(port).rpartition("pid ")[2].rstrip(")") in ours} == set()
 
 
-def test_a_component_that_is_killed_is_started_again(stack):
+def test_a_component_that_is_killed_is_started_again(stack: Stack):
     healthy = AirflowHealth(stack.airflow_port).check("triggerer")
     before = stack.pid_of("airflow-triggerer")
     os.kill(before, signal.SIGKILL)
 
     def again() -> bool:
         stack.tend()
-        now: int = stack.pid_of("airflow-triggerer")
-        return now != before
+        return stack.pid_of("airflow-triggerer") != before
 
     wait_until(again, what="another triggerer", deadline_s=60.0)
     wait_until(healthy, what="a healthy triggerer", deadline_s=120.0)
