@@ -8,12 +8,22 @@ Keycloak leave the realm's *Edit username* off (its default): whoever may rename
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import Request
+from model_review.auth import Identity
 
-from model_review.auth import SESSION, TOKEN, Identity
+
+class AirflowUser(Protocol):
+    """What every auth manager's user offers (Airflow's `BaseUser`); the rest differs."""
+
+    def get_id(self) -> str:
+        """The manager's own identifier."""
+        ...
+
+    def get_name(self) -> str:
+        """A name to show."""
+        ...
+
 
 Described = tuple[str, str, str | None]
 """Subject, name, e-mail."""
@@ -42,7 +52,7 @@ _ADAPTERS: dict[str, Callable[[object], Described]] = {
 }
 
 
-def describe(user: BaseUser, *, authentication: str) -> Identity:
+def describe(user: AirflowUser, *, authentication: str) -> Identity:
     """What an auth manager's user object says, in our words; any other manager's `get_id` is taken as it is.
 
     Raises:
@@ -54,13 +64,6 @@ def describe(user: BaseUser, *, authentication: str) -> Identity:
     if not subject:
         raise ValueError(f"the auth manager ({module}) gives this user no name")
     return Identity(subject=subject, name=name, email=email, authentication=authentication)
-
-
-def airflow_identity(request: Request, user: GetUserDep) -> Identity:
-    """The signed-in user, by session cookie or bearer token; Airflow's dependency refuses everybody else."""
-    # The same test as Airflow's `get_user`: an explicit credential wins over the cookie.
-    bearer = request.headers.get("authorization", "").lower().startswith("bearer ")
-    return describe(user, authentication=TOKEN if bearer else SESSION)
 
 
 def _text(user: object, attribute: str) -> str:

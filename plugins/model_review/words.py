@@ -84,6 +84,7 @@ EVENTS: dict[Action, str] = {
     _A.REQUEST_EXPEDITED: "expedited the review",
     _A.REQUEST_WITHDRAWN: "withdrew the request",
     _A.DECISION_SIGNED: "signed the decision",
+    _A.APPROVAL_EXPIRED: "saw the approval expire before its deployment",
     _A.DEPLOYMENT_STARTED: "started the deployment",
     _A.DEPLOYMENT_VERIFIED: "verified the live endpoint",
     _A.DEPLOYMENT_FAILED: "saw the deployment fail",

@@ -19,7 +19,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 """Airflow's page loads some megabytes of script first; two busy cores need seconds for that."""
 
 Open = Callable[..., tuple[Page, FrameLocator]]
@@ -42,7 +42,7 @@ def open_as(browser, airflow_site) -> Iterator[Open]:
     def open_page(
         person: str, path: str = "", *, site: AirflowSite = airflow_site, inside: str = "", **options: object
     ) -> tuple[Page, FrameLocator]:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)

@@ -8,9 +8,12 @@ room.as_("ana").post(...)
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from httpx import Response
 from starlette.testclient import TestClient
 
 from model_approval.adapters.memory.artifacts import MemoryArtifactStore
@@ -22,7 +25,7 @@ from model_approval.adapters.memory.signing import MemorySigner, MemoryTrustedKe
 from model_approval.domain.audit import Action, Actor
 from model_approval.domain.errors import RequestRefusedError
 from model_approval.domain.evidence import Evidence, evidence_digest
-from model_approval.domain.promotion import Promotion, PromotionState
+from model_approval.domain.promotion import Candidate, Promotion, PromotionState
 from model_approval.domain.request import RegisteredVersion
 from model_approval.policy.evaluate import evaluate_checks
 from model_approval.policy.schema import FrozenPolicy
@@ -93,19 +96,19 @@ class ReviewRoom:
             headers = {"x-test-user": subject, "authorization": "Bearer of-the-test"}
         return TestClient(self.app, base_url=ORIGIN, headers=headers, follow_redirects=False)
 
-    def add(self, request: object = None, *, files: dict[str, bytes] | None = None, **changes: object) -> Promotion:
+    def add(self, *, files: Mapping[str, bytes] | None = None, **changes: Any) -> Promotion:
         """A request as it came in."""
-        made = request or a_request(policy=self.catalog.frozen, **changes)
+        made = a_request(policy=self.catalog.frozen, **changes)
         self.artifacts.put("memory://fraud-scorer/7", dict(files or FILES))
-        promotion = self.reviews.add(made, at=NOW)  # type: ignore[arg-type]
+        promotion = self.reviews.add(made, at=NOW)
         record(
             self.services,
             promotion_id=promotion.id,
             action=Action.REQUEST_RECEIVED,
-            actor=Actor.person(made.payload.requester),  # type: ignore[attr-defined]
+            actor=Actor.person(made.payload.requester),
             key="1",
             subjects={"policy": self.catalog.frozen.digest},
-            details={"state": "requested", "reason": made.payload.reason},  # type: ignore[attr-defined]
+            details={"state": "requested", "reason": made.payload.reason},
         )
         return promotion
 
@@ -113,12 +116,12 @@ class ReviewRoom:
         self,
         *evidence: Evidence,
         state: PromotionState = PromotionState.IN_REVIEW,
-        request: dict[str, object] | None = None,
-        **changes: object,
+        request: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> str:
         """A request whose checks are done; returns its id."""
         promotion = self.add(**(request or {}))
-        candidate = changes.pop("candidate", None) or a_candidate(promotion.request)
+        candidate: Candidate = changes.pop("candidate", None) or a_candidate(promotion.request)
         found = evidence or (an_evidence("security_scan"), an_evidence("gpu_benchmark"))
         stored = tuple(a_stored_evidence(item.model_copy(update={"request_id": promotion.id})) for item in found)
         for item in stored:
@@ -126,8 +129,8 @@ class ReviewRoom:
         outcomes = evaluate_checks(
             self.catalog.frozen,
             stored,
-            manifest=candidate.manifest,  # type: ignore[attr-defined]
-            has_champion=candidate.champion is not None,  # type: ignore[attr-defined]
+            manifest=candidate.manifest,
+            has_champion=candidate.champion is not None,
         )
         validating = promotion.moved(PromotionState.VALIDATING, at=NOW, candidate=candidate)
         self.reviews.save(validating)
@@ -200,6 +203,7 @@ def form_token(client: TestClient) -> str:
     return found[1]
 
 
-def send(client: TestClient, path: str, fields: dict[str, str]) -> object:
+def send(client: TestClient, path: str, fields: Mapping[str, str]) -> Response:
     """Send a form as the browser would."""
-    return client.post(path, data={"form_token": form_token(client), **fields})
+    answer: Response = client.post(path, data={"form_token": form_token(client), **fields})
+    return answer

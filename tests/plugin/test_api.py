@@ -28,6 +28,7 @@ def test_detail_tells_everything_a_vote_needs() -> None:
     request_id = room.in_review()
     found = detail(room, "ana", request_id)
     promotion = room.reviews.get(request_id)
+    assert promotion.candidate is not None
     assert found["seen"] == {
         "artifact": promotion.candidate.artifact_digest,
         "policy": promotion.request.policy_digest,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from model_approval.domain.evidence import Finding
+from model_approval.domain.evidence import Finding, Severity
 from model_approval.domain.promotion import PromotionState
 from model_approval.stages.audit import verify_bundle
 from tests.plugin.rooms import ReviewRoom, a_room, send
@@ -146,8 +146,10 @@ def test_the_request_page_shows_evidence_against_limits_and_champion() -> None:
 def test_findings_are_listed_worst_first_with_file_and_advice() -> None:
     room = a_room()
     findings = (
-        Finding(rule="b.low", severity="low", file="model.onnx", message="small"),
-        Finding(rule="a.medium", severity="medium", file="model.onnx", offset=7, message="larger", advice="mend it"),
+        Finding(rule="b.low", severity=Severity.LOW, file="model.onnx", message="small"),
+        Finding(
+            rule="a.medium", severity=Severity.MEDIUM, file="model.onnx", offset=7, message="larger", advice="mend it"
+        ),
     )
     scan = an_evidence("security_scan", findings=findings)
     request_id = room.in_review(scan, an_evidence("gpu_benchmark"))
@@ -264,7 +266,7 @@ def test_every_link_is_relative_so_that_a_prefix_in_front_works() -> None:
 def test_hostile_metadata_is_shown_as_text_in_every_field() -> None:
     room = a_room()
     payload = a_payload(reason=HOSTILE, classification=HOSTILE[:60], licence=HOSTILE[:60], contributors=(HOSTILE,))
-    findings = (Finding(rule="x.y", severity="low", file=HOSTILE, message=HOSTILE, advice=HOSTILE),)
+    findings = (Finding(rule="x.y", severity=Severity.LOW, file=HOSTILE, message=HOSTILE, advice=HOSTILE),)
     metric = {"name": "latency_p99", "value": 41.2, "unit": "ms"}
     outcome = an_outcome(rule="intake.x", check="intake", title=HOSTILE, reason=HOSTILE, unit="<b>", limit=HOSTILE)
     request_id = room.in_review(

@@ -151,6 +151,9 @@ class AirflowSite:
                 start_new_session=True,
             )
         wait_until(lambda: self._answers(log), timeout_s=120, what=f"the API server on {self.root} (log: {log})")
+        with self.as_("admin") as client:  # the first answer imports the stores' libraries, which takes seconds
+            answer = client.get("/api/requests", timeout=120)
+        assert answer.status_code == 200, answer.text
 
     def stop(self) -> None:
         """End it with everything it started."""
