@@ -185,7 +185,7 @@ def build_request(services: Services, subject: str, request_id: str) -> RequestV
 def headline(promotion: Promotion, ready: Readiness, mine: standing.Rights, frozen: FrozenPolicy) -> str:
     """The one sentence at the top: where this stands, and what that means for the person looking."""
     if not promotion.state.awaits_people:
-        return promotion.state_reason or _PLAIN.get(promotion.state, "")
+        return _sentence(promotion.state_reason) or _PLAIN.get(promotion.state, "")
     if mine.roles:
         titles = [frozen.committee.roles[role].title for role in mine.roles]
         return f"{_sentence(ready.sentence)} You may vote as {words.listed(titles, 'or')}."

@@ -16,6 +16,10 @@ from model_approval.policy.voting import RoleTally, eligibility, entitled_to
 from model_review import words
 
 
+_S = PromotionState
+_BEFORE_DECISION = frozenset({_S.REQUESTED, _S.VALIDATING, _S.BLOCKED, _S.IN_REVIEW})
+
+
 @dataclass(frozen=True)
 class Rights:
     """What one person may do with one request now."""
@@ -81,7 +85,7 @@ def rights(frozen: FrozenPolicy, promotion: Promotion, subject: str, votes: Sequ
         can_waive=waiting and waives,
         can_withdraw_vote=waiting and mine is not None,
         can_withdraw_request=waiting and (subject == promotion.request.payload.requester or manages),
-        can_expedite=manages and promotion.state.is_open and not promotion.expedited,
+        can_expedite=manages and promotion.state in _BEFORE_DECISION and not promotion.expedited,
     )
 
 
