@@ -15,7 +15,6 @@ from model_approval.policy.schema import FrozenPolicy
 from model_approval.policy.voting import RoleTally, eligibility, entitled_to
 from model_review import words
 
-
 _S = PromotionState
 _BEFORE_DECISION = frozenset({_S.REQUESTED, _S.VALIDATING, _S.BLOCKED, _S.IN_REVIEW})
 
