@@ -11,7 +11,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, BaseOperator
-from model_approval.policy.catalog import FileCatalog
 
 from model_approval.domain.deployment import Runtime
 from model_approval.operators.approval import ModelApprovalOperator
@@ -19,6 +18,7 @@ from model_approval.operators.local_validator import LocalValidatorOperator
 from model_approval.operators.policy_problems import policy_problems_dag
 from model_approval.operators.steps import DeployOperator, EvaluateOperator, IntakeOperator, RecordOperator
 from model_approval.operators.validator_pod import ValidatorPodOperator
+from model_approval.policy.catalog import FileCatalog
 from model_approval.policy.schema import Check, FrozenPolicy
 from model_approval.settings import load_settings
 
