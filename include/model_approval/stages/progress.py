@@ -78,13 +78,24 @@ def write(
 
 
 def publish(services: Services, promotion: Promotion) -> None:
-    """Write the promotion's state onto its registry entry. Idempotent.
+    """Write the promotion's state, as it is recorded now, onto its registry entry. Idempotent.
+
+    Two steps may do this at once, the earlier one slower: a vote's page while the woken run deploys already. So what is
+    written is read anew, and read again afterwards: whoever writes last leaves the last state.
 
     A request that was taken in shows as `accepted`: the word `requested` on the tag is a person's.
 
     Raises:
         OutsideSystemError: The registry cannot be reached; repeat the step later.
     """
+    current, written = services.reviews.get(promotion.id), None
+    while written != current.record_version:
+        written = current.record_version
+        _set_status(services, current)
+        current = services.reviews.get(promotion.id)
+
+
+def _set_status(services: Services, promotion: Promotion) -> None:
     request = promotion.request
     state = "accepted" if promotion.state is PromotionState.REQUESTED else promotion.state.value
     status = RegistryStatus(state=state, request_id=promotion.id, reason=promotion.state_reason)
