@@ -18,6 +18,8 @@ Json = Any
 """Whatever a server answered; each reader checks what it takes."""
 T = TypeVar("T")
 
+_REPEATABLE = ("GET", "PATCH")
+_PAUSES_S = (0.5, 2.0, 8.0)
 _HEALTH_NAMES = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 
 
@@ -64,12 +66,17 @@ class AirflowUser:
         self._client.close()
 
     def call(self, method: str, path: str, body: object = None) -> Json:
-        """The JSON answer of a call that must succeed.
+        """The JSON answer of a call that must succeed; what may be repeated is, while the server has trouble.
 
         Raises:
             OutsideSystemError: It did not; holds status and the server's own words.
         """
         answer = self._send(method, path, body)
+        for pause_s in _PAUSES_S if method in _REPEATABLE else ():
+            if answer.status_code < 500:
+                break
+            time.sleep(pause_s)
+            answer = self._send(method, path, body)
         if answer.is_error:
             raise OutsideSystemError(
                 "Airflow", f"{method} {path}: {answer.status_code} {_words(answer)}", retryable=False

@@ -21,6 +21,8 @@ _PRELOAD = (
     "airflow.sdk.execution_time.task_runner",
     "model_approval.embedded.preload",
 )
+_POD_OPERATOR = "airflow.providers.cncf.kubernetes.operators.pod"
+"""Takes each task process on a cluster three seconds of computing to import, and twice a check."""
 PARALLEL_TASKS = 4
 """Tasks at the same time. More would only wait for each other on two cores, and each worker holds 50 to 100 MB."""
 
@@ -48,7 +50,8 @@ def airflow_environment(layout: Layout, secrets: StackSecrets, *, port: int) -> 
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         # The default asks DNS for our full name, which takes seconds on a laptop without a network.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{layout.airflow / 'airflow.db'}",
+        # SQLite lets one write at a time; by default the others give up after 5 s, which a busy laptop exceeds.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{layout.airflow / 'airflow.db'}?timeout=60",
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
@@ -73,12 +76,18 @@ def airflow_environment(layout: Layout, secrets: StackSecrets, *, port: int) -> 
     }
 
 
-def cluster_connection(kubeconfig: Path | None) -> dict[str, str]:
-    """The Airflow connection that Kubernetes targets name (`kubernetes_default`); nothing without a kubeconfig."""
+def cluster_environment(kubeconfig: Path | None) -> dict[str, str]:
+    """What tasks on a cluster need, beside `airflow_environment`; nothing without a kubeconfig.
+
+    The connection is the one that Kubernetes targets name unless told otherwise (`kubernetes_default`).
+    """
     if kubeconfig is None:
         return {}
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig.resolve())}}
-    return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection)}
+    return {
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
+        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join((*_PRELOAD, _POD_OPERATOR)),
+    }
 
 
 def migrate_command() -> tuple[str, ...]:

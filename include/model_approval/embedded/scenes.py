@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from model_approval.domain.deployment import deployment_name
 from model_approval.domain.errors import OutsideSystemError
-from model_approval.embedded.airflow_api import REVIEW_PREFIX, Json
+from model_approval.embedded.airflow_api import REVIEW_PREFIX, Json, wait_until
 from model_approval.embedded.report import Report
 from model_approval.embedded.sample_models import SampleModel, swapped_bytes
 from model_approval.embedded.seed import RegistrySeed
@@ -119,11 +120,18 @@ class Scenes:
 
     def _look_at_the_registry(self) -> None:
         sample, version = self.models["good"], self.versions["good"]
-        champion = self.registry.alias(sample.name, f"champion-{_ENVIRONMENT}")
-        tag = self.registry.tags(sample.name, version).get("promotion", "none")
-        found = f"{tag}, champion {champion}"
+        wanted = f"deployed, champion {version}"
+
+        def told() -> str:
+            champion = self.registry.alias(sample.name, f"champion-{_ENVIRONMENT}")
+            return f"{self.registry.tags(sample.name, version).get('promotion', 'none')}, champion {champion}"
+
+        # The registry is told last, a moment after the promotion counts as deployed.
+        with suppress(OutsideSystemError):
+            wait_until(lambda: told() == wanted, what="the registry", deadline_s=60.0)
+        found = told()
         why = f"tags and alias of {sample.name} {version} in MLflow"
-        self.report.add("what the registry says", expected=f"deployed, champion {version}", found=found, why=why)
+        self.report.add("what the registry says", expected=wanted, found=found, why=why)
 
     def _wait(self, kind: str, *states: str, deadline_s: float) -> Json:
         return self.watcher.wait(self.models[kind].name, states, deadline_s=deadline_s)
