@@ -73,7 +73,7 @@ def cluster(s3_store) -> Iterator[Cluster]:
         pytest.skip("no KUBECONFIG: cluster tests need a Kubernetes cluster")
     images = {name: _image(name, variable) for name, variable in _IMAGES.items()}
     client = connect(Path(kubeconfig))
-    with _reachable_from_pods(s3_store) as store_url:
+    with reachable_from_pods(s3_store) as store_url:
         target = a_kubernetes_target(
             kubernetes={
                 "validator_image": images["validator"],
@@ -86,7 +86,7 @@ def cluster(s3_store) -> Iterator[Cluster]:
         )
         found = Cluster(Path(kubeconfig), client, target, store_url)
         found.kubectl("apply", "-f", str(OBJECTS))
-        _put_reader_secret(client, s3_store)
+        put_reader_secret(client, s3_store, _READER_SECRET)
         yield found
 
 
@@ -124,7 +124,7 @@ def gpus(cluster: Cluster, count: int) -> Iterator[None]:
 
 
 def image_on_cluster(name: str) -> str:
-    """The tag of our image `validator` or `model-server`, known to the cluster's nodes."""
+    """The tag of our image `validator` or `server`, known to the cluster's nodes."""
     return _image(name, _IMAGES[name])
 
 
@@ -164,21 +164,21 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _put_reader_secret(client: KubernetesClient, store: SeaweedFs) -> None:
-    """This session's store has credentials of its own, so the Secret is replaced."""
-    client.delete("Secret", "model-serving", _READER_SECRET)
+def put_reader_secret(client: KubernetesClient, store: SeaweedFs, name: str) -> None:
+    """The store's read-only credentials for serving pods; each store has its own, so the Secret is replaced."""
+    client.delete("Secret", "model-serving", name)
     client.create(
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": _READER_SECRET, "namespace": "model-serving"},
+            "metadata": {"name": name, "namespace": "model-serving"},
             "stringData": {"access_key": store.reader.access_key, "secret_key": store.reader.secret_key},
         }
     )
 
 
 @contextmanager
-def _reachable_from_pods(store: SeaweedFs) -> Iterator[str]:
+def reachable_from_pods(store: SeaweedFs) -> Iterator[str]:
     """Forward the store's loopback port to an address that pods can reach."""
     host = os.environ.get("TEST_HOST_FOR_PODS", "10.99.0.1")
     port = urlsplit(store.endpoint_url).port

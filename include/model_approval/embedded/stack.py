@@ -19,7 +19,7 @@ from model_approval.embedded.airflow_api import AirflowHealth, AirflowUser, Json
 from model_approval.embedded.airflow_services import (
     airflow_environment,
     airflow_programs,
-    cluster_connection,
+    cluster_environment,
     migrate_command,
 )
 from model_approval.embedded.credentials import load_secrets, write_private
@@ -116,7 +116,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What every program of ours and of Airflow's is started with."""
         airflow = airflow_environment(self.layout, self._secrets, port=self.airflow_port)
-        return {**airflow, **cluster_connection(self._options.kubeconfig), **settings_environment(self.settings)}
+        return {**airflow, **cluster_environment(self._options.kubeconfig), **settings_environment(self.settings)}
 
     def start(self, *more: Step) -> None:
         """Start everything, as much of it at once as is safe.
