@@ -150,8 +150,15 @@ class ReviewStore(Protocol):
         """
         ...
 
-    def find(self, states: Sequence[PromotionState] | None = None, *, limit: int = 1000) -> list[Promotion]:
-        """Promotions by state, newest request first."""
+    def find(
+        self,
+        states: Sequence[PromotionState] | None = None,
+        *,
+        model: str | None = None,
+        environment: str | None = None,
+        limit: int = 1000,
+    ) -> list[Promotion]:
+        """Promotions by state, model and environment (None: any), newest request first."""
         ...
 
     def of_version(self, registry: str, model: str, version: str, environment: str) -> list[Promotion]:

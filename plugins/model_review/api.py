@@ -155,10 +155,10 @@ def list_requests(
     """Requests by state, model, environment and requester."""
     found = [
         promotion
-        for promotion in services.reviews.find(state, limit=MAX_LISTED)
-        if model in ("", promotion.request.model)
-        and environment in ("", promotion.request.environment)
-        and requester in ("", promotion.request.payload.requester)
+        for promotion in services.reviews.find(
+            state, model=model or None, environment=environment or None, limit=MAX_LISTED
+        )
+        if requester in ("", promotion.request.payload.requester)
     ]
     return Listing(requests=tuple(Summary.model_validate(_summary(promotion)) for promotion in found[:limit]))
 

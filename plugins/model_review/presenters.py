@@ -242,10 +242,8 @@ def _histories(services: Services, promotion: Promotion, frozen: FrozenPolicy) -
     request = promotion.request
     earlier = [
         other
-        for other in services.reviews.find()
-        if (other.request.model, other.request.environment) == (request.model, request.environment)
-        and other.check_outcomes
-        and other.request.created_at <= request.created_at
+        for other in services.reviews.find(model=request.model, environment=request.environment)
+        if other.check_outcomes and other.request.created_at <= request.created_at
     ][:HISTORY_VERSIONS]
     rules = {rule.id: rule for check in frozen.policy.checks for rule in check.rules if rule.limit}
     found = []

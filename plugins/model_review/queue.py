@@ -75,7 +75,8 @@ class Queue:
 def build_queue(services: Services, subject: str, filters: Filters) -> Queue:
     """Read the requests and sort them into tabs.
 
-    Cost: one query for the open requests, one for the decided ones, one for the votes of each request in review.
+    Cost: one query for the open requests, one for the decided ones, one for the votes of each request in review or
+    blocked, and one for the waivers of each blocked one.
     """
     now = services.clock()
     policies: dict[str, FrozenPolicy] = {}
@@ -120,7 +121,7 @@ def _policy(services: Services, promotion: Promotion, known: dict[str, FrozenPol
 def _row(services: Services, promotion: Promotion, frozen: FrozenPolicy, subject: str, now: datetime) -> QueueRow:
     waiting = promotion.state.awaits_people
     votes = services.reviews.votes(promotion.id) if waiting else []
-    mine = waiting and _is_mine(services, promotion, frozen, subject, now)
+    mine = waiting and _is_mine(services, promotion, frozen, standing.rights(frozen, promotion, subject, votes), now)
     checks, checks_look = _checks(promotion)
     deadline = promotion.review_deadline if waiting else None
     return QueueRow(
@@ -137,9 +138,10 @@ def _row(services: Services, promotion: Promotion, frozen: FrozenPolicy, subject
     )
 
 
-def _is_mine(services: Services, promotion: Promotion, frozen: FrozenPolicy, subject: str, now: datetime) -> bool:
+def _is_mine(
+    services: Services, promotion: Promotion, frozen: FrozenPolicy, mine: standing.Rights, now: datetime
+) -> bool:
     """My move: my vote is missing, or the request is blocked by a rule that I may waive."""
-    mine = standing.rights(frozen, promotion, subject, services.reviews.votes(promotion.id))
     if promotion.state is PromotionState.IN_REVIEW:
         return mine.can_vote
     facts = review_readiness(frozen, promotion, services.reviews.waivers(promotion.id), now=now)

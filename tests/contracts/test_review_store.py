@@ -185,6 +185,10 @@ def test_promotions_are_found_by_state_newest_first(store):
     assert store.find() == [new, ended, old]
     assert store.find(limit=1) == [new]
     assert store.find([]) == []
+    asked = old.request
+    assert store.find([PromotionState.REJECTED], model=asked.model, environment=asked.environment) == [ended]
+    assert store.find(model=asked.model, limit=1) == [new]
+    assert store.find(model="another-model") == store.find(environment="elsewhere") == []
 
 
 def test_deployed_promotions_come_latest_deployment_first(store):

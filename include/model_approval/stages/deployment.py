@@ -13,19 +13,14 @@ from pydantic import JsonValue
 
 from model_approval.domain.audit import Action, Actor
 from model_approval.domain.deployment import DeploymentSpec, ServingConfig, deployment_name
-from model_approval.domain.errors import (
-    DeploymentError,
-    IntegrityError,
-    ModelApprovalError,
-    OutsideSystemError,
-    RequestRefusedError,
-)
+from model_approval.domain.errors import IntegrityError, ModelApprovalError, OutsideSystemError, RequestRefusedError
 from model_approval.domain.manifest import require_same_bytes
 from model_approval.domain.promotion import Candidate, Promotion, PromotionState
 from model_approval.domain.review import Decision
 from model_approval.policy.decide import decision_problems
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Deployer, Services
+from model_approval.stages.audit import require_deployable, told_by_log
 from model_approval.stages.evidence import verify_evidence
 from model_approval.stages.probe import probe
 from model_approval.stages.progress import Step, load, move, publish, write
@@ -46,6 +41,7 @@ def deploy(services: Services, *, request_id: str) -> Promotion:
     """
     promotion, frozen = load(services, request_id)
     if promotion.state is PromotionState.DEPLOYED:
+        _require_valid(services, promotion, frozen, _decision(services, promotion), serves_again=True)
         return _crown(services, promotion)
     if promotion.state not in (PromotionState.APPROVED, PromotionState.DEPLOYING):
         raise RequestRefusedError(
@@ -134,8 +130,19 @@ def _decision(services: Services, promotion: Promotion) -> Decision:
     return decision
 
 
-def _require_valid(services: Services, promotion: Promotion, frozen: FrozenPolicy, decision: Decision) -> None:
-    problems = list(decision_problems(frozen, promotion, decision, now=services.clock()))
+def _require_valid(
+    services: Services,
+    promotion: Promotion,
+    frozen: FrozenPolicy,
+    decision: Decision,
+    *,
+    serves_again: bool = False,
+) -> None:
+    """Hold decision, row and log against each other; what served before may do so after its approval's time."""
+    told = told_by_log(services.audit, services.verifier, promotion.id)
+    require_deployable(told, promotion, services.reviews.evidence(promotion.id), serves_again=serves_again)
+    when = decision.decided_at if serves_again else services.clock()
+    problems = list(decision_problems(frozen, promotion, decision, now=when))
     if verify_evidence(services, promotion, frozen) != decision.evidence_digest:
         problems.append("the evidence in the store is not what the decision was made on")
     if problems:
@@ -181,10 +188,14 @@ def _serve(services: Services, promotion: Promotion, before: Promotion | None, d
     if before is not None:
         try:
             frozen = services.reviews.policy(before.request.policy_digest)
-            spec = deployment_spec(services, before, frozen, _decision(services, before))
+            decision = _decision(services, before)
+            _require_valid(services, before, frozen, decision, serves_again=True)
+            spec = deployment_spec(services, before, frozen, decision)
             deployer.apply(spec)
             deployer.wait_ready(spec)
-        except (IntegrityError, DeploymentError) as err:
+        except OutsideSystemError:
+            raise
+        except ModelApprovalError as err:  # bytes gone or changed, no signature, not ready: a no of its own each
             why = f"{before.request.model} {before.request.version} cannot come back: {err}"
         else:
             return f"{before.request.model} {before.request.version} serves again"
@@ -223,9 +234,10 @@ def _predecessor(services: Services, promotion: Promotion) -> Promotion | None:
     request = promotion.request
     earlier = [
         other
-        for other in services.reviews.find([PromotionState.SUPERSEDED])
-        if (other.request.model, other.request.environment) == (request.model, request.environment)
-        and other.state_since <= promotion.state_since
+        for other in services.reviews.find(
+            [PromotionState.SUPERSEDED], model=request.model, environment=request.environment
+        )
+        if other.state_since <= promotion.state_since
     ]
     return max(earlier, key=lambda other: other.state_since, default=None)
 

@@ -240,6 +240,16 @@ def test_a_rolled_back_version_is_not_restored_when_its_bytes_changed_meanwhile(
     assert serving_version(world) is None
 
 
+def test_a_version_is_taken_out_of_service_even_when_the_bytes_of_the_one_before_are_gone() -> None:
+    world, request_id = two_versions()
+    deploy(world.services, request_id=request_id)
+    world.artifacts.forget("memory://fraud-scorer/7")
+    ended = roll_back(world.services, request_id=request_id, subject="olga", reason="errors in production")
+    assert ended.state is PromotionState.ROLLED_BACK
+    assert serving_version(world) is None
+    assert world.registry.champion("fraud-scorer", "production") is None
+
+
 @pytest.mark.parametrize("way", ["to_deployed", "to_approved", "to_review"])
 def test_closing_makes_registry_store_and_log_agree(way: str) -> None:
     world = a_world()

@@ -29,6 +29,10 @@ class MemoryArtifactStore:
         """Add files to an artifact, or replace them."""
         self._artifacts.setdefault(uri.rstrip("/"), {}).update(files)
 
+    def forget(self, uri: str) -> None:
+        """Lose an artifact, as somebody who tidies a bucket would."""
+        del self._artifacts[uri.rstrip("/")]
+
     def manifest(self, uri: str) -> ArtifactManifest:
         """Hash every file below the URI, now."""
         files = self._artifacts.get(uri.rstrip("/"))

@@ -78,9 +78,22 @@ class MemoryReviewStore:
             guard_change(self.get(promotion.id), promotion)
             self.promotions[promotion.id] = promotion
 
-    def find(self, states: Sequence[PromotionState] | None = None, *, limit: int = 1000) -> list[Promotion]:
-        """Promotions by state, newest request first."""
-        found = self._where(lambda promotion: states is None or promotion.state in states)
+    def find(
+        self,
+        states: Sequence[PromotionState] | None = None,
+        *,
+        model: str | None = None,
+        environment: str | None = None,
+        limit: int = 1000,
+    ) -> list[Promotion]:
+        """Promotions by state, model and environment, newest request first."""
+        found = self._where(
+            lambda item: (
+                (states is None or item.state in states)
+                and model in (None, item.request.model)
+                and environment in (None, item.request.environment)
+            )
+        )
         return sorted(found, key=lambda promotion: (-promotion.request.created_at.timestamp(), promotion.id))[:limit]
 
     def of_version(self, registry: str, model: str, version: str, environment: str) -> list[Promotion]:

@@ -120,11 +120,22 @@ class SqlReviewStore:
                 guard_no_other_open(promotion.request, _open_one(session, promotion.request))
             raise OutsideSystemError(SYSTEM, f"{promotion.id} was refused by a constraint") from err
 
-    def find(self, states: Sequence[PromotionState] | None = None, *, limit: int = 1000) -> list[Promotion]:
-        """Promotions by state, newest request first."""
+    def find(
+        self,
+        states: Sequence[PromotionState] | None = None,
+        *,
+        model: str | None = None,
+        environment: str | None = None,
+        limit: int = 1000,
+    ) -> list[Promotion]:
+        """Promotions by state, model and environment, newest request first."""
         query = select(PromotionRow).order_by(PromotionRow.created_at.desc(), PromotionRow.id).limit(limit)
         if states is not None:
             query = query.where(PromotionRow.state.in_([state.value for state in states]))
+        if model is not None:
+            query = query.where(PromotionRow.model == model)
+        if environment is not None:
+            query = query.where(PromotionRow.environment == environment)
         return self._promotions(query)
 
     def of_version(self, registry: str, model: str, version: str, environment: str) -> list[Promotion]:
