@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from model_approval.cli.output import ExitCode, JsonOption, print_fields, print_json, print_table
+from model_approval.domain.errors import RequestRefusedError
 from model_approval.domain.promotion import OPEN_STATES, Promotion, PromotionState
 from model_approval.domain.request import Channel
 
@@ -42,14 +43,16 @@ def request(
     reason: Annotated[str, typer.Option(help="Why; reviewers read it first.")],
     registry: Annotated[str, typer.Option(help="Registry that holds the version.")] = "mlflow",
     requester: Annotated[str, typer.Option(help="Who asks; default: the login name.")] = "",
-    payload: Annotated[Path | None, typer.Option(help="JSON file with further payload fields.")] = None,
+    payload: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with further payload fields.")
+    ] = None,
     as_json: bool = JsonOption,
 ) -> None:
     """Ask for the promotion of a registered model version."""
     from model_approval.stages.request import submit
     from model_approval.wiring import services
 
-    fields = json.loads(payload.read_text()) if payload else {}
+    fields = _payload_fields(payload) if payload else {}
     fields |= {"environment": environment, "reason": reason, "requester": requester or getpass.getuser()}
     promotion = submit(
         services(),
@@ -63,7 +66,7 @@ def request(
 
 
 def status(request_id: str, as_json: bool = JsonOption) -> None:
-    """Where a promotion stands. Exit code: 0 deployed or approved, 1 a no, 3 still open."""
+    """Where a promotion stands. Exit code: 0 approved, deployed or superseded, 1 a no, 3 still open."""
     from model_approval.wiring import services
 
     promotion = services().reviews.get(request_id)
@@ -115,6 +118,16 @@ def roll_back(
 
     subject = getpass.getuser()
     _show(take_out(services(), request_id=request_id, subject=subject, reason=reason, revoke=revoke), as_json=as_json)
+
+
+def _payload_fields(path: Path) -> dict[str, object]:
+    try:
+        fields = json.loads(path.read_bytes())
+    except ValueError as err:
+        raise RequestRefusedError(f"{path} is not JSON: {err}") from err
+    if not isinstance(fields, dict):
+        raise RequestRefusedError(f"{path} holds no JSON object", hint='write {"semantic_version": "1.4.0", ...}')
+    return fields
 
 
 def _show(promotion: Promotion, *, as_json: bool) -> None:

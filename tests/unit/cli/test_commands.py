@@ -140,6 +140,35 @@ def test_a_mistyped_setting_is_named(tmp_path: Path) -> None:
     assert "MODEL_APPROVAL_DATABSE_URL" in done.stderr
 
 
+def test_a_payload_file_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "payload.json").write_text("semantic_version: 1.4.0")
+    ask = ("request", "m", "1", "--environment", "production", "--reason", "because")
+    done = run(*ask, "--payload", str(tmp_path / "payload.json"))
+    assert done.returncode == 2
+    assert "payload.json is not JSON" in done.stderr
+
+
+def test_a_file_that_cannot_be_used_is_bad_input_and_never_a_clear_no(tmp_path: Path) -> None:
+    (tmp_path / "bundle.jsonl").write_bytes(b"")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "one.pem").write_text("no key")
+    bundle = ("--bundle", str(tmp_path / "bundle.jsonl"))
+    for arguments in (("--key", str(tmp_path / "keys" / "one.pem")), ("--heads", str(tmp_path / "bundle.jsonl"))):
+        done = run("audit", "verify", *bundle, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_policy_check_warns_of_two_policies_that_govern_the_same_model(tmp_path: Path) -> None:
+    for name in ("policies", "committees", "targets"):
+        shutil.copytree(ROOT / "include" / name, tmp_path / name)
+    text = (tmp_path / "policies" / "fraud-scoring.yaml").read_text()
+    (tmp_path / "policies" / "other.yaml").write_text(text.replace("name: fraud-scoring", "name: other", 1))
+    done = run("policy", "check", str(tmp_path))
+    assert done.returncode == 0
+    assert "warning: policies fraud-scoring and other can govern the same model" in done.stderr
+
+
 def test_no_traceback_reaches_the_person(tmp_path: Path) -> None:
     for arguments in (("status",), ("scan", str(tmp_path / "missing")), ("audit", "verify", "--bundle", "/nowhere")):
         done = run(*arguments)
