@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from model_approval import settings as settings_module
 from model_approval.domain import errors as errors_module
+from model_approval.embedded.processes import ProgramError
 from model_approval.policy import schema as policy_module
 from model_approval.settings import PREFIX, Settings
 
@@ -92,10 +93,16 @@ def errors_page() -> str:
     """`errors.md`."""
     rows = [
         f"| {cls.code} | {name} | {(inspect.getdoc(cls) or '').splitlines()[0]} |\n"
-        for name, cls in sorted(vars(errors_module).items(), key=lambda item: getattr(item[1], "code", ""))
-        if inspect.isclass(cls) and issubclass(cls, errors_module.ModelApprovalError)
+        for name, cls in sorted(_error_classes().items(), key=lambda item: item[1].code)
     ]
     return ERRORS_HEAD + "".join(rows)
+
+
+def _error_classes() -> dict[str, type[errors_module.ModelApprovalError]]:
+    """Our errors by name: those of the domain, and the one that the embedded stack adds."""
+    domain = {name: cls for name, cls in vars(errors_module).items() if inspect.isclass(cls)}
+    found = {name: cls for name, cls in domain.items() if issubclass(cls, errors_module.ModelApprovalError)}
+    return {**found, ProgramError.__name__: ProgramError}
 
 
 PAGES = {"settings.md": settings_page, "policies.md": policy_page, "errors.md": errors_page}

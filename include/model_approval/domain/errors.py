@@ -4,6 +4,7 @@
     ├─ PolicyError                a policy, committee or target file is wrong (file, line, field): the author mends it
     ├─ RequestRefusedError        a request that cannot start, or intake's no: the requester mends it
     ├─ NotFoundError              no such request, model version, policy
+    ├─ TransitionError            a step that the state table does not know: a race, or a mistake of ours
     ├─ IntegrityError             bytes, signature or record differ from what was pinned: nothing proceeds
     │  └─ UntrustedKeyError       signed, but by a key nobody trusts here
     ├─ EvidenceError              a validator's output breaks the contract: its check is *errored*, not failed
@@ -55,6 +56,12 @@ class RequestRefusedError(ModelApprovalError):
     """A promotion request that must not start: bad payload, no policy, nobody eligible, wrong state."""
 
     code = "MA-2001"
+
+
+class TransitionError(ModelApprovalError):
+    """A step that the state table of promotions does not know."""
+
+    code = "MA-2409"
 
 
 class NotFoundError(ModelApprovalError):

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from model_approval.domain.base import Name, Record, Sha256, Text, UtcTime
-from model_approval.domain.errors import ModelApprovalError
+from model_approval.domain.digests import digest_of
+from model_approval.domain.errors import TransitionError
 from model_approval.domain.evidence import RuleOutcome
 from model_approval.domain.manifest import ArtifactManifest
 from model_approval.domain.request import PromotionRequest
@@ -77,12 +78,6 @@ TRANSITIONS: dict[PromotionState, frozenset[PromotionState]] = {
 OPEN_STATES = frozenset({_S.REQUESTED, _S.VALIDATING, _S.BLOCKED, _S.IN_REVIEW, _S.APPROVED, _S.DEPLOYING})
 
 
-class TransitionError(ModelApprovalError):
-    """A step that the state table does not know."""
-
-    code = "MA-2409"
-
-
 class ChampionRef(Record):
     """The version serving when the candidate was pinned."""
 
@@ -116,6 +111,16 @@ class Candidate(Record):
     pinned_at: UtcTime
 
 
+def pinned_digest(candidate: Candidate, outcomes: tuple[RuleOutcome, ...]) -> str:
+    """Digest over a candidate and intake's outcomes, without the moment at which it was pinned."""
+    return digest_of(
+        {
+            "candidate": candidate.model_dump(mode="json", exclude={"pinned_at"}),
+            "outcomes": [outcome.model_dump(mode="json") for outcome in outcomes],
+        }
+    )
+
+
 class Promotion(Record):
     """One request with all that became of it. The review store holds exactly one per request."""
 
@@ -144,6 +149,11 @@ class Promotion(Record):
     def outcomes(self) -> tuple[RuleOutcome, ...]:
         """Intake's and the checks' outcomes together."""
         return (*self.intake_outcomes, *self.check_outcomes)
+
+    @property
+    def pinned_digest(self) -> str | None:
+        """Names all that intake found, but for the moment; pinning the same again gives the same."""
+        return pinned_digest(self.candidate, self.intake_outcomes) if self.candidate else None
 
     @property
     def barred_voters(self) -> frozenset[str]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from model_approval.domain.promotion import OPEN_STATES, TRANSITIONS, PromotionState, TransitionError
+from model_approval.domain.errors import TransitionError
+from model_approval.domain.promotion import OPEN_STATES, TRANSITIONS, PromotionState
 from tests.support.builders import NOW, a_candidate, a_payload, a_promotion, a_request
 
 pytestmark = pytest.mark.unit
