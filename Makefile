@@ -34,7 +34,7 @@ check: setup    ## Format, lint, types, layers and documents
 bench: setup    ## Measure what the docs promise
 	@$(BIN)/pytest -s -p no:randomly -o python_files='bench_*.py' tests/benchmarks $(ARGS)
 
-images: setup   ## Build the images of validators, model server and admission webhook
+images: setup   ## Build the images of validators and model server
 	@include/images/build $(ARGS)
 
 lock: setup     ## Compile the lock files; ARGS=--upgrade takes newer versions
