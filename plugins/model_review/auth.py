@@ -40,10 +40,6 @@ class Identity:
     """`airflow-session` (cookie, the pages) or `airflow-token` (`Authorization: Bearer`, programs)."""
 
 
-class SignedOutError(Exception):
-    """Nobody is signed in, or the token is not valid (401)."""
-
-
 def current_identity(request: Request) -> Identity:
     """Who is asking; set by the app-wide dependency, so a route that skipped it breaks instead of opening."""
     identity: Identity = request.state.identity

@@ -52,7 +52,7 @@ def read_document(services: Services, promotion: Promotion, kind: str) -> Docume
         return DocumentPage(document, text="", html=None, too_large=True)
     data = services.artifacts.read(candidate.artifact_uri, document.path, limit_bytes=MAX_SHOWN_BYTES)
     found = hashlib.sha256(data).hexdigest()
-    if found != document.sha256.removeprefix("sha256:"):
+    if found != document.sha256:
         raise IntegrityError(
             f"{document.path} is not what intake pinned: sha256:{document.sha256}, now sha256:{found}",
             hint="do not decide on this request; ask the requester what happened to the artifact",

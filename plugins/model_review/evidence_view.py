@@ -11,7 +11,6 @@ from model_approval.domain.evidence import (
     Finding,
     Metric,
     RuleOutcome,
-    Severity,
     StoredEvidence,
     Verdict,
 )
@@ -23,7 +22,6 @@ from model_review import plots, words
 
 SHOWN_FINDINGS = 50
 """The page shows this many, worst first; the JSON answer holds all."""
-SHOWN_FILES = 50
 
 
 @dataclass(frozen=True)
@@ -221,11 +219,6 @@ def findings(evidence: Sequence[StoredEvidence]) -> Findings:
         files=len(coverage),
         uncovered=tuple(f"{item.path}: {item.note or 'not covered'}" for item in coverage if not item.covered),
     )
-
-
-def is_grave(finding: Finding) -> bool:
-    """Whether a finding belongs in sight without unfolding."""
-    return finding.severity.rank >= Severity.MEDIUM.rank
 
 
 def file_changes(candidate: ArtifactManifest, champion: ArtifactManifest | None) -> tuple[FileChange, ...]:

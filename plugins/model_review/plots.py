@@ -1,4 +1,4 @@
-"""Geometry of the server-drawn plots; templates/plots.html turns it into SVG, and each plot has its figures beside it.
+"""Geometry of the server-drawn plots. `strip` and `history` in templates/_macros.html turn it into SVG.
 
 No plot carries a fact that is not in a table too.
 """

@@ -39,11 +39,6 @@ class Rights:
         """At least to reject or to ask for remediation."""
         return bool(self.roles)
 
-    @property
-    def can_act(self) -> bool:
-        """Anything at all."""
-        return any((self.can_vote, self.can_withdraw_vote, self.can_withdraw_request, self.can_expedite))
-
 
 def missing(line: RoleTally) -> int:
     """Approvals still needed from one role."""

@@ -17,7 +17,7 @@ from model_review import words
 log = logging.getLogger(__name__)
 SHOWN_ENTRIES = 500
 """A re-run a day for a year; longer streams are in the download."""
-_QUIET = {Action.REQUEST_VIEWED, Action.REGISTRY_UPDATED}
+_QUIET = {Action.REGISTRY_UPDATED}
 """In the log and in the download, not on the page."""
 
 
@@ -79,14 +79,13 @@ def _entry(entry: AuditEntry, now: datetime) -> TimelineEntry:
         detail, look = str(event.details.get("rule", "")), words.WAIVED
     elif state in list(PromotionState) and event.action is not Action.REQUEST_EXPEDITED:
         look = words.STATES[PromotionState(str(state))]
-    reason = str(event.details.get("reason", "")) or str(event.details.get("error", ""))
     return TimelineEntry(
         sequence=entry.sequence,
         actor=event.actor.subject,
         by_person=event.actor.kind is ActorKind.PERSON,
         verb=verb,
         detail=detail,
-        reason=reason,
+        reason=str(event.details.get("reason", "")),
         at=words.moment(event.occurred_at, now),
         look=look,
     )

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
 REVIEW_TASK_ID = "review"
+"""As `dags/promotions.py` names it."""
 
 
 def wake_review(*, dag_id: str, run_id: str) -> None:

@@ -22,7 +22,7 @@ class Look:
     tone: str
     """Design token: `passed`, `failed`, `attention` or `waiting`."""
     icon: str
-    """A shape of its own (templates/icons.html), for those who do not see the colour."""
+    """A shape of its own (`icon` in templates/_macros.html), for those who do not see the colour."""
 
 
 _S = PromotionState
@@ -77,7 +77,6 @@ EVENTS: dict[Action, str] = {
     _A.CHECK_FINISHED: "finished a check",
     _A.EVIDENCE_EVALUATED: "held the evidence against the policy",
     _A.REVIEW_OPENED: "opened the review",
-    _A.REQUEST_VIEWED: "viewed the request",
     _A.VOTE_CAST: "voted",
     _A.VOTE_WITHDRAWN: "withdrew the vote",
     _A.WAIVER_GRANTED: "waived a rule",
@@ -88,7 +87,7 @@ EVENTS: dict[Action, str] = {
     _A.DEPLOYMENT_STARTED: "started the deployment",
     _A.DEPLOYMENT_VERIFIED: "verified the live endpoint",
     _A.DEPLOYMENT_FAILED: "saw the deployment fail",
-    _A.DEPLOYMENT_ROLLED_BACK: "rolled back to the champion",
+    _A.DEPLOYMENT_ROLLED_BACK: "rolled the deployment back",
     _A.REGISTRY_UPDATED: "updated the registry",
     _A.PROMOTION_SUPERSEDED: "recorded that a newer version serves",
     _A.PROMOTION_CLOSED: "closed the promotion",
@@ -167,8 +166,3 @@ def size(size_bytes: int) -> str:
 def listed(words: list[str], joint: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     return f" {joint} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
-
-
-def count(amount: int, noun: str) -> str:
-    """`1 vote`, `2 votes`."""
-    return f"{amount} {noun}{'' if amount == 1 else 's'}"

@@ -62,7 +62,7 @@ def test_every_state_verdict_severity_and_event_has_its_words() -> None:
     assert set(words.STATES) == set(PromotionState)
     assert set(words.VERDICTS) == set(Verdict)
     assert set(words.SEVERITIES) == set(Severity)
-    assert set(words.EVENTS) >= set(Action) - {Action.KEY_INTRODUCED}
+    assert set(words.EVENTS) == set(Action)
 
 
 def test_no_two_verdicts_share_icon_and_tone() -> None:

@@ -29,7 +29,6 @@ class Action(StrEnum):
     CHECK_FINISHED = "check.finished"
     EVIDENCE_EVALUATED = "evidence.evaluated"
     REVIEW_OPENED = "review.opened"
-    REQUEST_VIEWED = "request.viewed"
     VOTE_CAST = "vote.cast"
     VOTE_WITHDRAWN = "vote.withdrawn"
     WAIVER_GRANTED = "waiver.granted"
@@ -44,7 +43,6 @@ class Action(StrEnum):
     REGISTRY_UPDATED = "registry.updated"
     PROMOTION_SUPERSEDED = "promotion.superseded"
     PROMOTION_CLOSED = "promotion.closed"
-    KEY_INTRODUCED = "key.introduced"
 
 
 class ActorKind(StrEnum):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from model_approval.domain.base import Name, Reason, Record, Sha256, Slug, Subject, Text, UtcTime
+from model_approval.domain.base import Name, Reason, Record, Sha256, Slug, Subject, UtcTime
 from model_approval.domain.digests import digest_of
 
 DocumentPath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -88,14 +88,10 @@ class PromotionRequest(Record):
         """Everybody who cannot vote on this request: requester and contributors."""
         return frozenset((self.payload.requester, *self.payload.contributors))
 
-
-class RequestRejection(Record):
-    """A tag that could not become a request, and why, in words for the registry entry."""
-
-    registry: Slug
-    model: Name
-    version: Name
-    reason: Text
+    @property
+    def asked_digest(self) -> str:
+        """Names what was asked for, by whom and under which policy; taking the same ask in again gives the same."""
+        return digest_of(self.model_dump(mode="json", exclude={"created_at"}))
 
 
 def request_id(*, registry: str, model: str, version: str, environment: str, attempt: int) -> str:

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from model_approval.operators.steps import call_stage
+from model_approval.policy.schema import dag_id_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,7 +103,7 @@ class AcceptRequestsOperator(BaseOperator):
 
 def _run_arguments(promotion: Promotion) -> dict[str, Any]:
     return {
-        "trigger_dag_id": f"promote__{promotion.request.policy_name.replace('-', '_')}",
+        "trigger_dag_id": dag_id_of(promotion.request.policy_name),
         "trigger_run_id": promotion.id,
         "conf": {"request_id": promotion.id},
     }

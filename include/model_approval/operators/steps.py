@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECORD_TASK_ID = "record"
-REVIEW_TASK_ID = "review"
 
 
 class StepOperator(BaseOperator, SkipMixin):
@@ -137,8 +136,8 @@ def request_id_of(context: Context) -> str:
     return str(context["run_id"])
 
 
-def call_stage(stage: Callable[[Services, str], T], request_id: str) -> T:
-    """Run a stage with this process's services.
+def call_stage(stage: Callable[[Services, str], T], name: str) -> T:
+    """Run a stage with this process's services, for a promotion request (or a registry) of that name.
 
     Raises:
         AirflowFailException: Trying again cannot help; the message says what to do.
@@ -147,7 +146,7 @@ def call_stage(stage: Callable[[Services, str], T], request_id: str) -> T:
     from model_approval.wiring import services
 
     try:
-        return stage(services(), request_id)
+        return stage(services(), name)
     except ModelApprovalError as err:
         if err.retryable:
             raise

@@ -7,7 +7,6 @@ frozen into each request by digest.
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -261,7 +260,12 @@ class Policy(Record):
     @property
     def dag_id(self) -> str:
         """The promotion path's DAG."""
-        return f"promote__{re.sub('-', '_', self.name)}"
+        return dag_id_of(self.name)
+
+
+def dag_id_of(policy_name: str) -> str:
+    """The DAG of the promotion path that a policy of this name defines."""
+    return f"promote__{policy_name.replace('-', '_')}"
 
 
 class FrozenPolicy(Record):
