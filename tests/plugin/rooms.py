@@ -107,7 +107,7 @@ class ReviewRoom:
             action=Action.REQUEST_RECEIVED,
             actor=Actor.person(made.payload.requester),
             key="1",
-            subjects={"policy": self.catalog.frozen.digest},
+            subjects={"policy": self.catalog.frozen.digest, "request": made.asked_digest},
             details={"state": "requested", "reason": made.payload.reason},
         )
         return promotion
@@ -134,16 +134,32 @@ class ReviewRoom:
         )
         validating = promotion.moved(PromotionState.VALIDATING, at=NOW, candidate=candidate)
         self.reviews.save(validating)
-        self.reviews.save(
-            validating.moved(
-                state,
-                at=NOW,
-                check_outcomes=outcomes,
-                evidence_digest=evidence_digest(stored, outcomes),
-                **{"review_deadline": builders.a_promotion().review_deadline, **changes},
-            )
+        evaluated = validating.moved(
+            state,
+            at=NOW,
+            check_outcomes=outcomes,
+            evidence_digest=evidence_digest(stored, outcomes),
+            **{"review_deadline": builders.a_promotion().review_deadline, **changes},
         )
+        self._tell(evaluated)
+        self.reviews.save(evaluated)
         return promotion.id
+
+    def _tell(self, promotion: Promotion) -> None:
+        """Put into the log what the stages before the review would have put there; no approval is signed without."""
+        for action, subjects in (
+            (Action.ARTIFACT_PINNED, {"candidate": promotion.pinned_digest}),
+            (Action.EVIDENCE_EVALUATED, {"evidence": promotion.evidence_digest}),
+        ):
+            record(
+                self.services,
+                promotion_id=promotion.id,
+                action=action,
+                actor=Actor.service("test"),
+                key="1",
+                subjects={name: digest for name, digest in subjects.items() if digest},
+                details={"state": promotion.state},
+            )
 
     def seen(self, request_id: str) -> dict[str, str]:
         """The digests a form of this request carries now."""

@@ -22,6 +22,7 @@ from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Deployer, Services
 from model_approval.stages.audit import require_deployable, told_by_log
 from model_approval.stages.evidence import verify_evidence
+from model_approval.stages.pinned import read_pinned
 from model_approval.stages.probe import probe
 from model_approval.stages.progress import Step, load, move, publish, write
 from model_approval.stages.signing import decision_digest, signed_decision
@@ -78,7 +79,8 @@ def deployment_spec(
     candidate = _candidate(promotion)
     found = services.artifacts.manifest(candidate.artifact_uri)
     require_same_bytes(candidate.manifest, found, where=f"{promotion.request.model} {promotion.request.version}")
-    serving = services.artifacts.read(candidate.artifact_uri, frozen.policy.deployment.serving, limit_bytes=100_000)
+    path = frozen.policy.deployment.serving
+    serving = read_pinned(services, candidate.artifact_uri, candidate.manifest, path, limit_bytes=100_000)
     request = promotion.request
     envelope = services.reviews.decision(promotion.id)
     if envelope is None:
@@ -139,12 +141,12 @@ def _require_valid(
     serves_again: bool = False,
 ) -> None:
     """Hold decision, row and log against each other; what served before may do so after its approval's time."""
-    told = told_by_log(services.audit, services.verifier, promotion.id)
-    require_deployable(told, promotion, services.reviews.evidence(promotion.id), serves_again=serves_again)
     when = decision.decided_at if serves_again else services.clock()
     problems = list(decision_problems(frozen, promotion, decision, now=when))
     if verify_evidence(services, promotion, frozen) != decision.evidence_digest:
         problems.append("the evidence in the store is not what the decision was made on")
+    told = told_by_log(services.audit, services.verifier, promotion.id)
+    require_deployable(told, promotion, services.reviews.evidence(promotion.id), serves_again=serves_again)
     if problems:
         raise IntegrityError(f"the signed decision does not allow this deployment: {'; '.join(problems)}")
 

@@ -13,12 +13,13 @@ from model_approval.domain.errors import EvidenceError, IntegrityError, NotFound
 from model_approval.domain.evidence import RuleOutcome, Verdict
 from model_approval.domain.formats import HEAD_BYTES, detect_format
 from model_approval.domain.manifest import ArtifactManifest
-from model_approval.domain.promotion import Candidate, ChampionRef, Document, Promotion, PromotionState
+from model_approval.domain.promotion import Candidate, ChampionRef, Document, Promotion, PromotionState, pinned_digest
 from model_approval.domain.request import RegisteredVersion
 from model_approval.policy.intake import IntakeFacts, static_outcomes
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.policy.voting import quorum_gap
 from model_approval.ports import Services
+from model_approval.stages.pinned import read_pinned
 from model_approval.stages.progress import Step, load, move, publish
 
 _ACTOR = Actor.service("intake")
@@ -54,20 +55,25 @@ def intake(services: Services, *, request_id: str) -> Promotion:
         owner=version.owner,
         pinned_at=services.clock(),
     )
-    outcomes = (
-        *static_outcomes(frozen, _facts(services, promotion, frozen, version, candidate)),
-        *_privacy_outcomes(services, promotion, frozen, candidate),
-        _eligibility_outcome(promotion, frozen, candidate),
-    )
+    try:
+        outcomes = (
+            *static_outcomes(frozen, _facts(services, promotion, frozen, version, candidate)),
+            *_privacy_outcomes(services, promotion, frozen, candidate),
+            _eligibility_outcome(promotion, frozen, candidate),
+        )
+    except (NotFoundError, IntegrityError) as err:
+        return _refuse(services, promotion, f"the artifact changed while it was looked at: {err}")
     refused = [outcome for outcome in outcomes if outcome.required and outcome.verdict is not Verdict.PASSED]
     if refused:
         reason = "; ".join(f"{outcome.rule}: {outcome.reason}" for outcome in refused)
         return _refuse(services, promotion, reason, candidate=candidate, intake_outcomes=outcomes)
+    pinned = pinned_digest(candidate, outcomes)
     step = Step(
         Action.ARTIFACT_PINNED,
         _ACTOR,
         f"{len(outcomes)} intake rules passed",
-        subjects={"artifact": candidate.artifact_digest},
+        key=pinned,
+        subjects={"artifact": candidate.artifact_digest, "candidate": pinned},
         details={
             "files": len(manifest.files),
             "bytes": manifest.size_bytes,
@@ -89,22 +95,32 @@ def _refuse(services: Services, promotion: Promotion, reason: str, **changes: ob
 
 
 def _champion(services: Services, promotion: Promotion) -> ChampionRef | None:
-    """The version serving now, by the registry's alias; its digest from our own record where we deployed it."""
+    """The version serving now: by our own record, since whoever may tag could move or remove the registry's alias.
+
+    Where we deployed nothing, the alias counts: it was set before we governed this model.
+    """
+    request = promotion.request
+    deployed = next(iter(services.reviews.deployed(request.model, request.environment)), None)
+    if deployed is None or deployed.candidate is None:
+        return _champion_by_alias(services, promotion)
+    if (deployed.request.registry, deployed.request.version) == (request.registry, request.version):
+        return None
+    return ChampionRef(
+        model=deployed.request.model,
+        version=deployed.request.version,
+        artifact_digest=deployed.candidate.artifact_digest,
+        artifact_uri=deployed.candidate.artifact_uri,
+        semantic_version=deployed.request.payload.semantic_version,
+        request_id=deployed.id,
+    )
+
+
+def _champion_by_alias(services: Services, promotion: Promotion) -> ChampionRef | None:
+    """The version that the registry calls champion; its bytes are pinned as they are found."""
     request = promotion.request
     version = services.registries[request.registry].champion(request.model, request.environment)
     if version is None or version.version == request.version:
         return None
-    for deployed in services.reviews.deployed(request.model, request.environment):
-        if deployed.request.version == version.version and deployed.candidate:
-            return ChampionRef(
-                model=version.model,
-                version=version.version,
-                artifact_digest=deployed.candidate.artifact_digest,
-                artifact_uri=deployed.candidate.artifact_uri,
-                semantic_version=deployed.request.payload.semantic_version,
-                request_id=deployed.id,
-            )
-    # An alias set before we governed this model: its bytes are pinned as they are found.
     return ChampionRef(
         model=version.model,
         version=version.version,
@@ -160,7 +176,7 @@ def _serving(services: Services, frozen: FrozenPolicy, candidate: Candidate) -> 
     if candidate.manifest.file(path) is None:
         return None, f"{path} is not in the artifact"
     try:
-        text = services.artifacts.read(candidate.artifact_uri, path, limit_bytes=100_000)
+        text = read_pinned(services, candidate.artifact_uri, candidate.manifest, path, limit_bytes=100_000)
         return ServingConfig.model_validate(yaml.safe_load(text) or {}), ""
     except (yaml.YAMLError, UnicodeDecodeError, EvidenceError) as err:
         return None, f"{path} cannot be read: {str(err)[:300]}"
@@ -180,7 +196,9 @@ def _privacy_outcomes(
         if candidate.manifest.file(path) is None:
             return (_no(f"{path} is not in the artifact", "privacy.inputs", "Schema and evaluation sample present"),)
         with contextlib.suppress(EvidenceError):
-            files[path] = services.artifacts.read(candidate.artifact_uri, path, limit_bytes=_SMALL_FILE_BYTES)
+            files[path] = read_pinned(
+                services, candidate.artifact_uri, candidate.manifest, path, limit_bytes=_SMALL_FILE_BYTES
+            )
         if path not in files:
             reason = f"{path} is larger than {_SMALL_FILE_BYTES} bytes; give a smaller evaluation sample"
             return (_no(reason, "privacy.inputs", "Schema and evaluation sample readable"),)

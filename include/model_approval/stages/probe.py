@@ -8,6 +8,7 @@ from model_approval.domain.deployment import DeploymentSpec
 from model_approval.domain.errors import DeploymentError
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Deployer, HttpReply, Services
+from model_approval.stages.pinned import read_pinned
 
 PREDICT = "/v1/predict"
 
@@ -21,9 +22,8 @@ def probe(services: Services, deployer: Deployer, spec: DeploymentSpec, frozen: 
     Raises:
         DeploymentError: Wrong answer, a missing or different security header, or no authentication where promised.
     """
-    smoke = services.artifacts.read(
-        spec.artifact_uri, frozen.policy.deployment.smoke_input, limit_bytes=spec.serving.max_body_bytes
-    )
+    path, limit = frozen.policy.deployment.smoke_input, spec.serving.max_body_bytes
+    smoke = read_pinned(services, spec.artifact_uri, spec.manifest, path, limit_bytes=limit)
     reply = deployer.call(spec.name, PREDICT, body=smoke)
     _require_outputs(reply)
     _require_headers(reply, spec, frozen)

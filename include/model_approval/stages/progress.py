@@ -30,6 +30,8 @@ class Step:
     reason: str = ""
     subjects: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, JsonValue] = field(default_factory=dict)
+    key: str = ""
+    """Tells two attempts at one state change apart when they found different facts."""
 
 
 def load(services: Services, request_id: str) -> tuple[Promotion, FrozenPolicy]:
@@ -51,7 +53,9 @@ def move(services: Services, promotion: Promotion, to: PromotionState, step: Ste
         DecisionError: (conflict) somebody else changed the promotion meanwhile; read it again.
     """
     following = promotion.moved(to, at=services.clock(), reason=step.reason, **changes)
-    write(services, promotion, step, key=f"{to}:{following.record_version}", state=to)
+    write(
+        services, promotion, step, key=":".join(filter(None, (to, str(following.record_version), step.key))), state=to
+    )
     services.reviews.save(following)
     log.info("promotion %s: %s -> %s (%s)", promotion.id, promotion.state, to, step.action)
     return following

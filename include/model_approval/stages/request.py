@@ -138,7 +138,7 @@ def _create(
         action=Action.REQUEST_RECEIVED,
         actor=Actor.person(payload.requester),
         key=str(attempt),
-        subjects={"policy": frozen.digest},
+        subjects={"policy": frozen.digest, "request": request.asked_digest},
         details={
             "registry": request.registry,
             "model": request.model,

@@ -16,11 +16,11 @@ from model_approval.domain.committee import Ability
 from model_approval.domain.digests import digest_of
 from model_approval.domain.errors import DecisionError, Denial, IntegrityError
 from model_approval.domain.promotion import Promotion, PromotionState
-from model_approval.domain.review import Choice, RemediationItem, Vote, Waiver
+from model_approval.domain.review import Choice, Outcome, RemediationItem, Vote, Waiver
 from model_approval.policy.decide import decide, eligibility, entitled_to, review_readiness, withdrawal
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Services
-from model_approval.stages.audit import votes_in_log, waivers_in_log
+from model_approval.stages.audit import require_approvable, told_by_log, votes_in_log, waivers_in_log
 from model_approval.stages.progress import Step, load, move, write
 from model_approval.stages.signing import sign_decision
 
@@ -92,7 +92,8 @@ def withdraw_vote(services: Services, *, request_id: str, reviewer: str) -> Prom
     """
     promotion, _ = load(services, request_id)
     _require_waiting(promotion)
-    vote = next((vote for vote in services.reviews.votes(request_id) if vote.reviewer == reviewer), None)
+    # An edited vote would be withdrawn under another digest, and the real one could be put back.
+    vote = next((vote for vote in _recorded_votes(services, promotion) if vote.reviewer == reviewer), None)
     if vote is None:
         raise DecisionError(f"{reviewer} has no vote on {request_id} to withdraw", denial=Denial.CONFLICT)
     step = Step(Action.VOTE_WITHDRAWN, Actor.person(reviewer), subjects={"vote": vote.digest})
@@ -208,7 +209,24 @@ def _conclude(services: Services, promotion: Promotion, frozen: FrozenPolicy) ->
     votes = _recorded_votes(services, promotion)
     waivers = _recorded_waivers(services, promotion)
     decision = decide(frozen, promotion, votes, waivers, now=services.clock())
-    return promotion if decision is None else sign_decision(services, promotion, decision)
+    if decision is None:
+        return promotion
+    if decision.outcome is Outcome.APPROVED:
+        require_approvable(
+            told_by_log(services.audit, services.verifier, promotion.id),
+            promotion,
+            frozen,
+            evidence=services.reviews.evidence(promotion.id),
+            votes=votes,
+            now=services.clock(),
+        )
+    try:
+        return sign_decision(services, promotion, decision)
+    except DecisionError:
+        # The last voter and a task may see the quorum at the same moment: what was stored first is the decision.
+        if services.reviews.decision(promotion.id) is None:
+            raise
+        return services.reviews.get(promotion.id)
 
 
 def _recorded_votes(services: Services, promotion: Promotion) -> list[Vote]:

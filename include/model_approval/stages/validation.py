@@ -86,7 +86,7 @@ def evaluate(services: Services, *, request_id: str) -> Promotion:
     ready = readiness((*promotion.intake_outcomes, *outcomes), (), now=now)
     state = PromotionState.IN_REVIEW if ready.ready else PromotionState.BLOCKED
     hours = frozen.policy.review.expedited_timeout_h if promotion.expedited else frozen.policy.review.response_timeout_h
-    step = Step(Action.EVIDENCE_EVALUATED, _ACTOR, ready.sentence, subjects={"evidence": digest})
+    step = Step(Action.EVIDENCE_EVALUATED, _ACTOR, ready.sentence, subjects={"evidence": digest}, key=digest)
     promotion = move(
         services,
         promotion,

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from model_approval.domain.audit import Action, Actor, AuditEvent, AuditReceipt, event_id
 from model_approval.domain.errors import IntegrityError
 from model_approval.ports import AuditLog, Services, Verifier
+from model_approval.stages.audit.held import Told
 from model_approval.stages.audit.verify import StreamCheck
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -85,6 +86,15 @@ def waivers_in_log(audit: AuditLog, verifier: Verifier, stream: str) -> frozense
         if event.action is Action.WAIVER_GRANTED
     )
     return frozenset(digest for digest in granted if digest)
+
+
+def told_by_log(audit: AuditLog, verifier: Verifier, stream: str) -> Told:
+    """What the verified log tells about a promotion, to be held against its row.
+
+    Raises:
+        IntegrityError: The stream does not verify; names the first problem.
+    """
+    return Told.by(_verified_events(audit, verifier, stream))
 
 
 def _verified_events(audit: AuditLog, verifier: Verifier, stream: str) -> list[AuditEvent]:
