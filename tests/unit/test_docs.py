@@ -28,8 +28,7 @@ def test_no_line_of_the_reference_is_left_without_words(file: str) -> None:
     wordless = [
         line for line in (DOCS / file).read_text().splitlines() if line.startswith("| `") and line.endswith("|  |")
     ]
-    # A policy key whose name says it all may stay without words, a setting may not.
-    assert file == "policies.md" or wordless == []
+    assert wordless == []
 
 
 def test_every_command_in_the_readme_exists() -> None:

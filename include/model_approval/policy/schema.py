@@ -28,9 +28,11 @@ class Match(Record):
     """Which model versions this policy governs."""
 
     registry: Slug
+    """Name of the registry that is watched: `mlflow` or `s3`."""
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     """Shell-style patterns, case-sensitive, for example `fraud-*`."""
     environment: Slug
+    """The environment that the request must name."""
 
     def covers(self, version: RegisteredVersion, environment: str) -> bool:
         """Whether a version's promotion to that environment falls under this policy."""
@@ -45,9 +47,13 @@ class VersioningRules(Record):
     """Rules `versioning.*`; each true one is required."""
 
     semantic_version: bool = True
+    """The payload states a semantic version."""
     greater_than_champion: bool = True
+    """That version is greater than the champion's."""
     source_run: bool = True
+    """The registry knows the run that made the version."""
     immutable: bool = True
+    """Complete in the registry, and the same bytes as in every earlier request."""
 
 
 class SecurityHeaderRules(Record):
@@ -90,7 +96,9 @@ class ValueRange(Record):
     """Bounds of a numeric column, both inclusive."""
 
     minimum: float | None = None
+    """Unset: open below."""
     maximum: float | None = None
+    """Unset: open above."""
 
 
 class PrivacyRules(Record):
@@ -101,40 +109,58 @@ class PrivacyRules(Record):
     sample: str = "evaluation_sample.csv"
     """Path in the artifact: evaluation sample, CSV with header."""
     forbid_undeclared_personal_columns: bool = True
+    """Every column whose name or schema speaks of personal data must be in the payload's `personal_data_columns`."""
     forbid_patterns: tuple[Pattern, ...] = tuple(Pattern)
+    """What no text of the sample may look like."""
     max_null_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """How much of each column may be empty, 0 to 1."""
     ranges: dict[str, ValueRange] = {}
+    """Column -> bounds that every value must keep."""
 
 
 class IntakeRules(Record):
     """Static rules, evaluated before any pod starts. A rule that does not pass refuses the request."""
 
     versioning: VersioningRules = VersioningRules()
+    """See VersioningRules."""
     security_headers: SecurityHeaderRules = SecurityHeaderRules()
+    """See SecurityHeaderRules."""
     privacy: PrivacyRules | None = None
+    """See PrivacyRules; unset: the model brings no sample and no data is looked at."""
     documents: tuple[Name, ...] = ()
     """Kinds of documents that must be in the artifact, for example `model_card`."""
     max_artifact_bytes: Annotated[int, Field(gt=0)] = 50 * 1024**3
+    """All files together. Checks need as much `ephemeral_storage`, or their pods are evicted."""
 
 
 class Resources(Record):
     """What one validating pod gets; limits equal requests, so that a benchmark is not disturbed by bursts."""
 
     cpu: Quantity = "1"
+    """Cores, for example `2` or `500m`."""
     memory: Quantity = "2Gi"
+    """A check that needs more is *errored* (OOMKilled)."""
     ephemeral_storage: Quantity = "10Gi"
+    """Room for the artifact and scratch files."""
     gpu: Annotated[int, Field(ge=0, le=16)] = 0
+    """GPUs, by the resource name that the target gives them."""
 
 
 class MetricLimit(Record):
     """A threshold for one metric: absolute, or against the champion measured in the same run."""
 
     metric: Name
+    """As the validator reports it: `latency_p99`, `throughput`, `peak_memory` ..."""
     unit: str
+    """The unit it must be reported in; another one makes the check *errored*."""
     minimum: float | None = None
+    """Absolute, inclusive."""
     maximum: float | None = None
+    """Absolute, inclusive."""
     max_ratio_to_champion: Annotated[float, Field(gt=0)] | None = None
+    """At most this many times the champion's figure."""
     min_ratio_to_champion: Annotated[float, Field(gt=0)] | None = None
+    """At least this many times the champion's figure."""
     without_champion: Literal["pass", "inconclusive"] = "pass"
     """What a relative limit says when there is no champion yet."""
 
@@ -152,19 +178,28 @@ class FindingLimit(Record):
     """How many findings of a severity or worse are accepted."""
 
     severity: Severity
+    """`info`, `low`, `medium`, `high` or `critical`; worse ones count too."""
     maximum: Annotated[int, Field(ge=0)] = 0
+    """How many there may be."""
 
 
 class CheckRule(Record):
     """One requirement on a check's evidence: exactly one of `limit`, `findings`, `coverage`."""
 
     id: Name
+    """Unique in the policy; waivers name it."""
     title: Annotated[str, Field(min_length=1, max_length=200)]
+    """What reviewers read."""
     limit: MetricLimit | None = None
+    """See MetricLimit."""
     findings: FindingLimit | None = None
+    """See FindingLimit."""
     coverage: Literal["every_file"] | None = None
+    """`every_file`: each file of the artifact was looked into."""
     waivable: bool = False
+    """Whether somebody with the ability `waive` may accept that it did not pass. If not, a *failed* ends the review."""
     required: bool = True
+    """False: shown as advisory, blocks nothing."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> CheckRule:
@@ -179,31 +214,41 @@ class Check(Record):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     """Also the task's id in the DAG."""
     validator: Literal["security_scan", "gpu_benchmark"]
+    """The program that runs."""
     resources: Resources = Resources()
+    """See Resources; of no effect on a `local` target."""
     timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 3600
-    """Limit for the running pod (`active_deadline_seconds`); scheduling time is the target's startup timeout."""
+    """Limit for the validator itself. Its pod may take the target's `startup_timeout_s` on top, fetching included."""
     allow_cpu: bool = False
     """Whether a benchmark may run without a GPU; its figures are labelled so."""
     parameters: dict[str, JsonValue] = {}
+    """Handed to the validator as they are."""
     rules: Annotated[tuple[CheckRule, ...], Field(min_length=1)]
+    """See CheckRule."""
 
 
 class QuorumRule(Record):
     """How many approvals a role must give."""
 
     role: Slug
+    """A role of the committee whose members may vote."""
     votes: Annotated[int, Field(ge=1, le=50)] = 1
+    """Approvals by that many different people."""
 
 
 class Review(Record):
     """Who decides, and until when."""
 
     committee: Slug
+    """A committee in `committees/`, by its name."""
     quorum: Annotated[tuple[QuorumRule, ...], Field(min_length=1)]
+    """All of these; see QuorumRule."""
     response_timeout_h: Annotated[float, Field(gt=0, le=24 * 90)] = 120
     """Hours until an unanswered review ends as *expired*, never as approved. Five days: a week with a holiday."""
     expedited_timeout_h: Annotated[float, Field(gt=0, le=24 * 90)] = 24
+    """Hours that are left once somebody expedites the request."""
     max_waiver_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """The longest time for which a rule may be waived."""
     approval_valid_h: Annotated[float, Field(gt=0, le=24 * 365)] = 72
     """Hours after the decision in which it allows a deployment."""
 
@@ -219,32 +264,45 @@ class DeploymentRules(Record):
     """Where and how the approved model serves."""
 
     target: Slug
+    """A target in `targets/`, by its name."""
     serving: str = "serving.yaml"
     """Path in the artifact of the serving configuration."""
     smoke_input: str = "smoke_input.json"
     """Path in the artifact of one inference request that the live endpoint must answer."""
     readiness_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 120
+    """How long the new version may take to be ready; then the champion comes back."""
 
 
 class AuditRules(Record):
     """How long the record is locked."""
 
     retention_days: Annotated[int, Field(ge=1, le=36_500)] = 365
+    """Days for which every audit entry of the promotion stays locked, counted from its event."""
 
 
 class Policy(Record):
     """One promotion path."""
 
     schema_id: Annotated[Literal["model-approval/policy/v1"], Field(alias="schema")]
+    """`model-approval/policy/v1`."""
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    """Names the DAG: `promote__<name>`, hyphens as underscores."""
     title: Annotated[str, Field(min_length=1, max_length=120)]
+    """What people read."""
     owner: str
+    """The team that answers for it; owner of the DAG."""
     match: Match
+    """See Match."""
     intake: IntakeRules = IntakeRules()
+    """See IntakeRules."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]
+    """See Check; they run side by side."""
     review: Review
+    """See Review."""
     deployment: DeploymentRules
+    """See DeploymentRules."""
     audit: AuditRules = AuditRules()
+    """See AuditRules."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Policy:
