@@ -72,7 +72,7 @@ def as_administrator(store: SeaweedFs) -> Settings:
     return settings_for(store, store_access_key=store.admin.access_key, store_secret_key=store.admin.secret_key)
 
 
-def an_event(stream: str, key: str, *, action: Action = Action.REQUEST_VIEWED, **changes: Any) -> AuditEvent:
+def an_event(stream: str, key: str, *, action: Action = Action.REVIEW_OPENED, **changes: Any) -> AuditEvent:
     fields = {
         "id": event_id(stream=stream, action=action, key=key),
         "stream": stream,

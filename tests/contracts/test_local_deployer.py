@@ -247,6 +247,7 @@ def test_a_killed_server_is_started_again(local: LocalPlace) -> None:
     wait_until(lambda: _server_pids(local.state) not in ([], [pid]), timeout_s=30, what="another server")
     local.deployer.wait_ready(spec)
     wait_until(lambda: _status(local, spec) == 200, timeout_s=30, what="an answer of the new server")
+    assert pid not in _server_pids(local.state)
 
 
 def test_servers_outlive_a_killed_supervisor_and_the_next_one_finds_them(local: LocalPlace) -> None:

@@ -94,6 +94,7 @@ def test_a_cancelled_wait_is_no_longer_asked_for() -> None:
         stays.cancel()
 
     asyncio.run(asyncio.wait_for(scenario(), 5.0))
+    assert store.questions[-1] == ["pr-2"]
 
 
 def test_a_trigger_carries_an_id_and_a_deadline_and_nothing_that_decides() -> None:
