@@ -54,7 +54,7 @@ def services(log):
     return SimpleNamespace(audit=log, clock=clock)
 
 
-def write(services, key: str, *, stream="pr-7", action=Action.REQUEST_VIEWED, **more):
+def write(services, key: str, *, stream="pr-7", action=Action.REVIEW_OPENED, **more):
     return record(services, promotion_id=stream, action=action, actor=ANA, key=key, **more)
 
 
