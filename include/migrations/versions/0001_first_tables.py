@@ -16,6 +16,19 @@ _VERSION = ("registry", "model", "version", "environment")
 
 def upgrade() -> None:
     _create("policies", ("digest",), _text("digest", 71), _text("name", 64))
+    _create_promotions()
+    _create_evidence()
+    _create_votes()
+    _create_waivers()
+    _create("decisions", ("request_id",), _request(), _text("digest", 71))
+
+
+def downgrade() -> None:
+    for name in ("decisions", "waivers", "votes", "evidence", "promotions", "policies"):
+        op.drop_table(f"mrm_{name}")
+
+
+def _create_promotions() -> None:
     _create(
         "promotions",
         ("id",),
@@ -40,6 +53,9 @@ def upgrade() -> None:
     _index("promotions", "policy_name")
     _index("promotions", "review_deadline")
     _unique_where("promotions", "one_open", _VERSION, "is_open")
+
+
+def _create_evidence() -> None:
     _create(
         "evidence",
         ("request_id", "check_name", "run"),
@@ -49,6 +65,9 @@ def upgrade() -> None:
         _text("digest", 71, nullable=True),
         sa.Column("recorded_at", _MOMENT, nullable=False),
     )
+
+
+def _create_votes() -> None:
     _create(
         "votes",
         ("id",),
@@ -63,6 +82,9 @@ def upgrade() -> None:
     )
     _index("votes", "request_id")
     _unique_where("votes", "one_standing", ("request_id", "reviewer"), "withdrawn_at IS NULL")
+
+
+def _create_waivers() -> None:
     _create(
         "waivers",
         ("id",),
@@ -75,12 +97,6 @@ def upgrade() -> None:
         sa.Column("expires_at", _MOMENT, nullable=False),
     )
     _index("waivers", "request_id")
-    _create("decisions", ("request_id",), _request(), _text("digest", 71))
-
-
-def downgrade() -> None:
-    for name in ("decisions", "waivers", "votes", "evidence", "promotions", "policies"):
-        op.drop_table(f"mrm_{name}")
 
 
 def _create(name: str, keys: tuple[str, ...], *items: SchemaItem) -> None:
