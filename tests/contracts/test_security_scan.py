@@ -106,6 +106,15 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "trust.json": (b'{"a": [{"trust_remote_code": true}]}', "config.code", Severity.HIGH),
     "remote.json": (b'{"weights_url": "https://models.example/x"}', "config.remote", Severity.MEDIUM),
     "objects.yaml": (b"a: !!python/object/apply:os.system [true]\n", "config.objects", Severity.CRITICAL),
+    "in-full.yaml": (b"a: !<tag:yaml.org,2002:python/name:os.system>\n", "config.objects", Severity.CRITICAL),
+    "by-handle.yaml": (
+        b"%TAG !e! tag:yaml.org,2002:python/\n---\na: !e!name:os.system\n", "config.objects", Severity.CRITICAL
+    ),
+    "escaped-tag.yaml": (b"a: !!%70ython/name:os.system\n", "config.objects", Severity.CRITICAL),
+    "behind-hash.yaml": (b'{a: "#", b: !!python/name:os.system }\n', "config.objects", Severity.CRITICAL),
+    "flow.yaml": (b"model: {auto_map: {AutoModel: modeling.M}}\n", "config.code", Severity.HIGH),
+    "yes.yaml": (b"trust_remote_code: yes\n", "config.code", Severity.HIGH),
+    "escaped-key.yaml": (b'"auto\\x5fmap": {AutoModel: modeling.M}\n', "config.code", Severity.HIGH),
     "modeling.py": (b"import os\n", "folder.code", Severity.HIGH),
     "setup.sh": (b"echo\n", "folder.code", Severity.HIGH),
     "explore.ipynb": (b'{"cells": []}', "folder.code", Severity.MEDIUM),
@@ -129,6 +138,7 @@ HONEST: dict[str, bytes] = {
     "good/sample.csv": b"amount,country\n1.5,DE\n",
     "good/config.json": b'{"hidden": 12, "homepage": "https://example.org"}',
     "good/serving.yaml": b"headers: {}\nauthentication: bearer\n",
+    "good/MLmodel": b"flavors:\n  python_function:\n    python_version: 3.11\ntrust_remote_code: false\n",
     "good/LICENSE": b"(c) somebody\n",
     "good/curve.png": _PNG,
     "good/empty.txt": b"",

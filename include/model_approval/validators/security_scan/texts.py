@@ -26,9 +26,18 @@ _CODE_KEYS = frozenset(
 _TRUE_MEANS_CODE = frozenset({"trust_remote_code", "use_remote_code", "allow_pickle", "trust_repo"})
 _URL = re.compile(r"^(https?|ftp|s3|gs|hf|git\+\w+|ssh)://", re.IGNORECASE)
 _FETCHED = re.compile(r"(weight|checkpoint|download|repo|pretrained|code|script|plugin|source)", re.IGNORECASE)
-_YAML_CODE = re.compile(
-    rb"(?m)^[^#\n]*!!?python|^\s*['\"]?(auto_map|trust_remote_code['\"]?\s*:\s*true|_target_)", re.IGNORECASE
+# A tag can be spelled in full, behind a handle that %TAG declares, or with %-escapes; and what looks like a comment may
+# be the end of a quoted text. So every spelling counts wherever it stands: a comment can be reworded.
+_YAML_TAG = re.compile(
+    r"!!?python|tag:yaml\.org,2002:\s*python|^\ufeff?%TAG\b|!<?[\w!:,./-]{0,200}%[0-9a-f]{2}", re.I | re.M
 )
+_YAML_KEY = re.compile(
+    rf"""(?<![\w/])(?:{"|".join(map(re.escape, sorted(_CODE_KEYS)))})(?=['"]?\s*(?::|$))"""
+    rf"""|(?<!\w)(?:{"|".join(sorted(_TRUE_MEANS_CODE))})(?=['"]?\s*(?::|$))(?!['"]?\s*:\s*(?:false|no|off|null|~)\b)"""
+    r"""|"[^"\\\n]*\\[^"\n]*"(?=\s*:)""",
+    re.I | re.M,
+)
+"""Keys by which loaders run code, as in JSON, and quoted keys with escapes, which could spell any of them."""
 
 
 class TextScanner:
@@ -55,7 +64,7 @@ class JsonScanner:
 
 
 class YamlScanner:
-    """Scans `yaml`, line by line: we parse no YAML of strangers."""
+    """Scans `yaml` as text: we parse no YAML of strangers."""
 
     formats = frozenset({"yaml"})
 
@@ -65,14 +74,12 @@ class YamlScanner:
             raise Uncovered(f"YAML larger than {_MAX_CONFIG_BYTES} bytes")
         require_text(blob)
         blob.stream.seek(0)
-        for match in _YAML_CODE.finditer(blob.stream.read()):
-            is_tag = b"!python" in match.group().lower()
-            message = (
-                "a YAML tag makes a careless loader build Python objects"
-                if is_tag
-                else _message(match.group().decode())
-            )
-            scan.add(blob, _OBJECTS if is_tag else _CODE, message, offset=match.start())
+        text = blob.stream.read().decode()
+        for match in _YAML_TAG.finditer(text):
+            message = "a YAML tag makes a careless loader build Python objects"
+            scan.add(blob, _OBJECTS, message, offset=len(text[: match.start()].encode()))
+        for match in _YAML_KEY.finditer(text):
+            scan.add(blob, _CODE, _message(match.group()), offset=len(text[: match.start()].encode()))
 
 
 def require_text(blob: Blob) -> None:
