@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -30,7 +31,8 @@ def promoter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Promoter]:
     with Stack(options, Progress()) as stack:
         stack.start()
         stack.wait_for_dags({"promotion_intake__mlflow", "promote__fraud_scoring"})
-        yield Promoter(stack)
+        with closing(Promoter(stack)) as promoter:
+            yield promoter
 
 
 def gap_s(promoter: Promoter, request_id: str, before: str, after: str) -> float:

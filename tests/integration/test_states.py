@@ -6,6 +6,7 @@ In each, the registry entry, the review page and the audit log must agree.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -48,11 +49,11 @@ def promoter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Promoter]:
     with Stack(ports, Progress()) as stack:
         stack.start()
         stack.wait_for_dags({"promotion_intake__mlflow", "promote__fraud_scoring", "promote__brief_review"})
-        promoter = Promoter(stack)
-        # All at once: they are validated side by side while the first test waits for the first of them.
-        for name, changes in MODELS.items():
-            promoter.tag(promoter.variant(name, **changes))  # type: ignore[arg-type]
-        yield promoter
+        with closing(Promoter(stack)) as promoter:
+            # All at once: they are validated side by side while the first test waits for the first of them.
+            for name, changes in MODELS.items():
+                promoter.tag(promoter.variant(name, **changes))  # type: ignore[arg-type]
+            yield promoter
 
 
 def assert_agreement(promoter: Promoter, model: str, state: str, *, version: str = "1") -> str:

@@ -55,6 +55,10 @@ class Promoter:
         self.registry = RegistrySeed(stack.settings)
         self.good = sample_models()["good"]
 
+    def close(self) -> None:
+        """Let go of the registry's connections."""
+        self.registry.__exit__()
+
     @property
     def services(self) -> Services:
         """Fresh services over the stack's systems, to look behind the API."""

@@ -232,16 +232,15 @@ def _crown(services: Services, promotion: Promotion) -> Promotion:
 
 
 def _predecessor(services: Services, promotion: Promotion) -> Promotion | None:
-    """The superseded promotion that served before this one."""
+    """The promotion that this one superseded: the last of its model and environment that was.
+
+    When an interrupted roll-back is run again, it is `deployed` already.
+    """
     request = promotion.request
-    earlier = [
-        other
-        for other in services.reviews.find(
-            [PromotionState.SUPERSEDED], model=request.model, environment=request.environment
-        )
-        if other.state_since <= promotion.state_since
-    ]
-    return max(earlier, key=lambda other: other.state_since, default=None)
+    states = (PromotionState.DEPLOYED, PromotionState.SUPERSEDED)
+    found = services.reviews.find(states, model=request.model, environment=request.environment)
+    others = [other for other in found if other.id != promotion.id]
+    return max(others, key=lambda other: (other.state is PromotionState.DEPLOYED, other.state_since), default=None)
 
 
 def _swap(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> None:
@@ -253,7 +252,10 @@ def _swap(services: Services, promotion: Promotion, frozen: FrozenPolicy) -> Non
         registry.uncrown(request.model, request.environment)
         return
     registry.crown(request.model, before.request.version, request.environment, description=words)
-    publish(services, move(services, before, PromotionState.DEPLOYED, Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, words)))
+    if before.state is PromotionState.SUPERSEDED:
+        step = Step(Action.DEPLOYMENT_VERIFIED, _ACTOR, words)
+        before = move(services, before, PromotionState.DEPLOYED, step)
+    publish(services, before)
 
 
 def _candidate(promotion: Promotion) -> Candidate:

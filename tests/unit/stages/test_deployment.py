@@ -206,6 +206,31 @@ def test_rolling_back_brings_the_version_before_back_with_its_own_approval() -> 
     assert champion.version == "7"
 
 
+def test_versions_come_back_in_the_reverse_of_the_order_in_which_they_went() -> None:
+    world = a_world()
+    ids = {}
+    for version in ("7", "8", "9"):
+        ids[version] = world.to_deployed(version, semantic_version=f"2.{version}.0").id
+        world.later(hours=1)
+    for gone, back in (("9", "8"), ("8", "7")):
+        world.later(minutes=5)
+        roll_back(world.services, request_id=ids[gone], subject="olga", reason="errors in production")
+        assert serving_version(world) == back
+        assert world.reviews.get(ids[back]).state is PromotionState.DEPLOYED
+
+
+def test_a_roll_back_that_was_interrupted_ends_the_same_when_it_is_run_again() -> None:
+    world, request_id = two_versions()
+    deploy(world.services, request_id=request_id)
+    before = world.reviews.get(request_id)
+    roll_back(world.services, request_id=request_id, subject="olga", reason="errors in production")
+    # As if the process had died just before its last write.
+    world.reviews.promotions[request_id] = before
+    roll_back(world.services, request_id=request_id, subject="olga", reason="errors in production")
+    assert serving_version(world) == "7"
+    assert [one.request.version for one in world.reviews.deployed("fraud-scorer", "production")] == ["7"]
+
+
 def test_rolling_back_the_only_version_leaves_nothing_serving_and_no_champion() -> None:
     world = a_world()
     promotion = world.to_deployed()
