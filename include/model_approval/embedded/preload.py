@@ -1,6 +1,7 @@
 """What every task process would import for itself, imported once: Airflow's LocalExecutor forks its workers from here.
 
-Importing only: no connection is opened, no file is read, no thread is started that a fork would lose.
+Other people's libraries only, so that edited code of ours is what the next task runs. Importing them opens no connection
+and starts no thread that a fork would lose.
 """
 
 import importlib
@@ -13,9 +14,7 @@ for _name in (
     "boto3",
     "great_expectations",
     "mlflow",
-    "model_approval.adapters.s3_audit",
-    "model_approval.adapters.sql.reviews",
-    "model_approval.wiring",
     "securesystemslib.signer",
+    "sqlalchemy.orm",
 ):
     importlib.import_module(_name)

@@ -134,7 +134,7 @@ class Scenes:
         self.report.add("what the registry says", expected=wanted, found=found, why=why)
 
     def _wait(self, kind: str, *states: str, deadline_s: float) -> Json:
-        return self.watcher.wait(self.models[kind].name, states, deadline_s=deadline_s)
+        return self.watcher.wait(self.models[kind].name, states, deadline_s=deadline_s, logs=self.stack.layout.logs)
 
     def _note(
         self, claim: str, request: Json, expected: str, *, why: str | None = None, seconds: float | None = None

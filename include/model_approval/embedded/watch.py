@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from model_approval.domain.errors import OutsideSystemError
 from model_approval.embedded.airflow_api import AirflowUser, Json
@@ -40,7 +41,7 @@ class Watcher:
                 self._progress.say(f"{model}: {state}{_because(request)}")
         self._meanwhile()
 
-    def wait(self, model: str, states: Collection[str], *, deadline_s: float) -> Json:
+    def wait(self, model: str, states: Collection[str], *, deadline_s: float, logs: Path) -> Json:
         """Look until a model's promotion is in one of the states, or ended otherwise; its summary.
 
         Raises:
@@ -55,7 +56,9 @@ class Watcher:
             if time.monotonic() > deadline:
                 stands = trouble or (f"it is {found['state']}" if found else "no request was made of its tag")
                 raise OutsideSystemError(
-                    "stack", f"{model}: not {' or '.join(sorted(states))} in {deadline_s:.0f} s; {stands}"
+                    "stack",
+                    f"{model}: not {' or '.join(sorted(states))} in {deadline_s:.0f} s; {stands}",
+                    hint=f"errors of tasks are in {logs / 'airflow-scheduler.log'}",
                 )
             time.sleep(_EVERY_S)
 
