@@ -17,6 +17,7 @@ from model_approval.domain.evidence import (
 from model_approval.domain.manifest import ArtifactManifest
 from model_approval.domain.promotion import Promotion
 from model_approval.domain.review import Waiver
+from model_approval.policy.evaluate import last_run
 from model_approval.policy.schema import CheckRule, FrozenPolicy
 from model_review import plots, words
 
@@ -92,11 +93,7 @@ class FileChange:
 
 def latest(evidence: Sequence[StoredEvidence]) -> dict[str, StoredEvidence]:
     """The last run of each check; earlier runs are history."""
-    last: dict[str, StoredEvidence] = {}
-    for item in evidence:
-        if item.check not in last or item.run >= last[item.check].run:
-            last[item.check] = item
-    return last
+    return {check: run for check in {item.check: None for item in evidence} if (run := last_run(evidence, check))}
 
 
 def check_sections(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from model_approval.domain.promotion import Promotion, PromotionState
-from model_approval.operators.review_trigger import ReviewTrigger
+from model_approval.operators.review_trigger import WAITING, ReviewTrigger
 from model_approval.operators.steps import StepOperator, call_stage, request_id_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ class ModelApprovalOperator(StepOperator):
     """
 
     go_on_in = frozenset({PromotionState.APPROVED, PromotionState.DEPLOYING, PromotionState.DEPLOYED})
-    waits_in = frozenset({PromotionState.VALIDATING, PromotionState.BLOCKED, PromotionState.IN_REVIEW})
 
     def run_stage(self, services: Services, request_id: str) -> Promotion:
         """See `stages.review.conclude`."""
@@ -35,7 +34,7 @@ class ModelApprovalOperator(StepOperator):
     def execute(self, context: Context) -> str:
         """Decide what can be decided; otherwise wait."""
         promotion = call_stage(self.run_stage, request_id_of(context))
-        if promotion.state in self.waits_in:
+        if promotion.state in WAITING:
             self._wait(promotion)
         return self.settle(context, promotion)
 

@@ -21,7 +21,8 @@ from model_approval.domain.promotion import PromotionState
 log = logging.getLogger(__name__)
 
 StatesOf = Callable[[list[str]], dict[str, tuple[PromotionState, bool]]]
-_WAITING = frozenset({PromotionState.VALIDATING, PromotionState.BLOCKED, PromotionState.IN_REVIEW})
+WAITING = frozenset({PromotionState.VALIDATING, PromotionState.BLOCKED, PromotionState.IN_REVIEW})
+"""States in which the review goes on; a cleared check leads back to `validating`."""
 _MAX_BACKOFF_S = 60.0
 
 
@@ -64,7 +65,7 @@ class ReviewPoller:
 
     def _resolve(self, states: dict[str, tuple[PromotionState, bool]]) -> None:
         for request_id, (state, _) in states.items():
-            if state in _WAITING:
+            if state in WAITING:
                 continue
             for future in self._waiting.get(request_id, []):
                 if not future.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.standard.utils.skipmixin import SkipMixin
@@ -12,7 +13,7 @@ from model_approval.domain.errors import ModelApprovalError
 from model_approval.domain.promotion import Promotion, PromotionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import Context
 
@@ -145,8 +146,19 @@ def call_stage(stage: Callable[[Services, str], T], name: str) -> T:
     """
     from model_approval.wiring import services
 
-    try:
+    with as_airflow_errors():
         return stage(services(), name)
+
+
+@contextmanager
+def as_airflow_errors() -> Iterator[None]:
+    """An error that trying again cannot mend fails the task at once; others are left to its retries.
+
+    Raises:
+        AirflowFailException: Trying again cannot help; the message says what to do.
+    """
+    try:
+        yield
     except ModelApprovalError as err:
         if err.retryable:
             raise

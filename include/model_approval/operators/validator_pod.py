@@ -7,16 +7,15 @@ light operator, and what it becomes is imported in the worker (`_pod_operator`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from model_approval.domain.deployment import Target
-from model_approval.domain.errors import ModelApprovalError
+from model_approval.operators.steps import as_airflow_errors
 from model_approval.policy.schema import Check
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class ValidatorPodOperator(BaseOperator):
         Returns:
             The evidence's digest, when that pod had already ended.
         """
-        with _as_airflow_errors():
+        with as_airflow_errors():
             operator = self._operator(context)
             # Not `execute`: Airflow refuses an operator that is executed inside another one.
             operator.execute_async(context)
@@ -84,7 +83,7 @@ class ValidatorPodOperator(BaseOperator):
         Raises:
             AirflowFailException: The check is errored; says why.
         """
-        with _as_airflow_errors():
+        with as_airflow_errors():
             return self._operator(context).trigger_reentry(context, event)
 
     def on_kill(self) -> None:
@@ -114,14 +113,3 @@ class ValidatorPodOperator(BaseOperator):
         from model_approval.wiring import services
 
         return services()
-
-
-@contextmanager
-def _as_airflow_errors() -> Iterator[None]:
-    """An error that trying again cannot mend fails the task at once."""
-    try:
-        yield
-    except ModelApprovalError as err:
-        if err.retryable:
-            raise
-        raise AirflowFailException(str(err)) from err

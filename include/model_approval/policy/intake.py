@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from model_approval.domain.deployment import ServingConfig
 from model_approval.domain.evidence import RuleOutcome, Verdict
+from model_approval.domain.formats import EMPTY
 from model_approval.domain.manifest import ArtifactManifest
 from model_approval.domain.request import RegisteredVersion, RequestPayload
 from model_approval.policy.schema import FrozenPolicy, SecurityHeaderRules, VersioningRules
@@ -19,8 +20,6 @@ from model_approval.policy.semver import parse_semver
 
 SIGNATURE_FILE = "model.sig"
 PROVENANCE_FILE = "provenance.json"
-EMPTY = "empty"
-"""The format of a file without bytes; it is allowed everywhere, since it holds nothing."""
 
 _NAMED = 5
 _CLAIMS: Mapping[str, frozenset[str]] = {
@@ -147,7 +146,7 @@ def _formats(rules: SecurityHeaderRules, facts: IntakeFacts) -> RuleOutcome:
     for entry in facts.manifest.files:
         found = facts.formats.get(entry.path, "not looked at")
         claimed = _CLAIMS.get(PurePosixPath(entry.path).suffix.lower(), frozenset({found}))
-        if found == EMPTY:
+        if found == EMPTY:  # a file without bytes holds nothing, whatever its name
             continue
         if found not in claimed:
             offending.append(f"{entry.path} is named {'/'.join(sorted(claimed))} and is {found}")
