@@ -1,7 +1,7 @@
 """What every task process would import for itself, imported once: Airflow's LocalExecutor forks its workers from here.
 
-Other people's libraries only, so that edited code of ours is what the next task runs. Importing them opens no connection
-and starts no thread that a fork would lose.
+Other people's libraries only, so that edited code of ours is what the next task runs. Importing them opens no
+connection and starts no thread that a fork would lose.
 """
 
 import importlib
