@@ -143,7 +143,9 @@ def test_differences_name_each_file_with_both_digests():
 
 
 def test_the_same_bytes_are_accepted():
-    require_same_bytes(a_manifest(), a_manifest(), where="before deployment")
+    pinned, found = a_manifest(), a_manifest()
+    require_same_bytes(pinned, found, where="before deployment")
+    assert pinned.differences(found) == ()
 
 
 def test_other_bytes_stop_everything_and_say_where_and_what():
