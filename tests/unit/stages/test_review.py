@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from model_approval.adapters.memory.reviews import MemoryReviewStore
+from model_approval.domain.attestation import Envelope
 from model_approval.domain.audit import Action
 from model_approval.domain.digests import sha256_of
 from model_approval.domain.errors import DecisionError, Denial, IntegrityError
@@ -60,6 +63,38 @@ def test_a_quorum_approves_and_the_decision_is_signed_over_the_bytes() -> None:
     assert decision.artifact_digest == approved.candidate.artifact_digest
     assert {signatory.subject for signatory in decision.signatories} == {"ana", "max"}
     assert world.registry_state() == "approved"
+
+
+class OvertakenStore(MemoryReviewStore):
+    """Lets somebody else's conclusion in, right before its own decision is stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overtake: Callable[[], object] | None = None
+
+    def put_decision(self, request_id: str, envelope: Envelope, promotion: Promotion) -> None:
+        overtake, self.overtake = self.overtake, None
+        if overtake:
+            overtake()
+        super().put_decision(request_id, envelope, promotion)
+
+
+def test_of_two_who_see_the_quorum_at_once_the_first_decides_and_the_second_agrees() -> None:
+    world = a_world()
+    reviews = OvertakenStore()
+    world.reviews, world.services = reviews, replace(world.services, reviews=reviews)
+    promotion = world.to_review()
+    world.vote("ana", promotion.id)
+
+    def task_concludes() -> None:
+        world.later(seconds=1)
+        conclude(world.services, request_id=promotion.id)
+
+    reviews.overtake = task_concludes
+    voted = world.vote("max", promotion.id)
+
+    assert voted.state is PromotionState.APPROVED
+    assert voted == world.reviews.get(promotion.id)
 
 
 def test_a_vote_is_in_the_log_before_it_is_in_the_database() -> None:
