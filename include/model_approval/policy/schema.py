@@ -129,7 +129,7 @@ class IntakeRules(Record):
     """See PrivacyRules; unset: the model brings no sample and no data is looked at."""
     documents: tuple[Name, ...] = ()
     """Kinds of documents that must be in the artifact, for example `model_card`."""
-    max_artifact_bytes: Annotated[int, Field(gt=0)] = 50 * 1024**3
+    max_artifact_bytes: Annotated[int, Field(gt=0)] = 9 * 1024**3
     """All files together. Checks need as much `ephemeral_storage`, or their pods are evicted."""
 
 

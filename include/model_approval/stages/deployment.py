@@ -213,8 +213,16 @@ def _deployed(services: Services, promotion: Promotion, details: Mapping[str, Js
 def _supersede_others(services: Services, promotion: Promotion) -> None:
     for other in services.reviews.deployed(promotion.request.model, promotion.request.environment):
         if other.id != promotion.id and other.state_since <= promotion.state_since:
-            step = Step(Action.PROMOTION_SUPERSEDED, _ACTOR, f"by {promotion.id}")
-            publish(services, move(services, other, PromotionState.SUPERSEDED, step))
+            move(
+                services,
+                other,
+                PromotionState.SUPERSEDED,
+                Step(Action.PROMOTION_SUPERSEDED, _ACTOR, f"by {promotion.id}"),
+            )
+    # Again at each try: the registry may have been away when the record was written.
+    before = _predecessor(services, promotion)
+    if before is not None:
+        publish(services, before)
 
 
 def _crown(services: Services, promotion: Promotion) -> Promotion:

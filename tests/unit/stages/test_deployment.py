@@ -194,6 +194,16 @@ def test_a_new_champion_supersedes_the_old_one() -> None:
     assert [promotion.id for promotion in world.reviews.deployed("fraud-scorer", "production")] == [request_id]
 
 
+def test_a_registry_that_is_away_while_superseding_learns_of_it_at_the_next_try() -> None:
+    world, request_id = two_versions()
+    world.registry.down = True
+    with pytest.raises(OutsideSystemError):
+        deploy(world.services, request_id=request_id)
+    world.registry.down = False
+    deploy(world.services, request_id=request_id)
+    assert world.registry_state("7") == "superseded"
+
+
 def test_rolling_back_brings_the_version_before_back_with_its_own_approval() -> None:
     world, request_id = two_versions()
     deploy(world.services, request_id=request_id)
