@@ -13,11 +13,9 @@ import pytest
 
 from model_approval.adapters.kubernetes.client import connect
 from model_approval.domain.deployment import deployment_name
-from model_approval.embedded.airflow_api import REVIEW_PREFIX
+from model_approval.embedded.airflow_api import REVIEW_PREFIX, wait_until
 from model_approval.embedded.sample_models import SampleModel, sample_models
 from model_approval.embedded.seed import RegistrySeed
-from model_approval.embedded.steps import Progress
-from model_approval.embedded.watch import Watcher
 from model_approval.wiring import verify_bundle_file
 from tests.support.compose import UP_S, ComposeProject, missing, running_project
 
@@ -119,9 +117,15 @@ def tag(project: ComposeProject, model: SampleModel) -> str:
 
 
 def wait(project: ComposeProject, model: SampleModel, state: str, *, deadline_s: float):
+    """The model's promotion as a viewer sees it, once it is in that state or in one that it does not leave by itself."""
+    ends = {state, "blocked", "refused", "deployment_failed"}
+
+    def found():
+        requests = viewer.review("GET", "/requests")["requests"]
+        return next((one for one in requests if one["model"] == model.name and one["state"] in ends), None)
+
     with closing(project.user("vera")) as viewer:
-        watcher = Watcher(viewer, Progress(), meanwhile=lambda: None)
-        return watcher.wait(model.name, (state, "blocked"), deadline_s=deadline_s)
+        return wait_until(found, what=f"{model.name} to be {state}", deadline_s=deadline_s)
 
 
 def vote(project: ComposeProject, person: str, request_id: str) -> int:
