@@ -117,7 +117,7 @@ def tag(project: ComposeProject, model: SampleModel) -> str:
 
 
 def wait(project: ComposeProject, model: SampleModel, state: str, *, deadline_s: float):
-    """The model's promotion as a viewer sees it, once it is in that state or in one that it does not leave by itself."""
+    """The model's promotion as a viewer sees it, in that state or in one that it does not leave by itself."""
     ends = {state, "blocked", "refused", "deployment_failed"}
 
     def found():
