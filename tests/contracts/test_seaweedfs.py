@@ -143,7 +143,10 @@ def test_stranger_is_refused(s3_store):
 
 
 def test_buckets_in_order_need_no_administrator(s3_store):
-    ensure_buckets(settings_for(s3_store))
+    settings = settings_for(s3_store)
+    ensure_buckets(settings)  # raises where the writer would have to make something
+    locked = s3_client(settings).get_object_lock_configuration(Bucket=settings.audit_bucket)
+    assert locked["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
 
 
 def test_record_bucket_without_object_lock_is_refused(s3_store):

@@ -94,7 +94,7 @@ def test_a_component_that_is_killed_is_started_again(stack: Stack):
         return stack.pid_of("airflow-triggerer") != before
 
     wait_until(again, what="another triggerer", deadline_s=60.0)
-    wait_until(healthy, what="a healthy triggerer", deadline_s=120.0)
+    assert wait_until(healthy, what="a healthy triggerer", deadline_s=120.0)
 
 
 START = """
