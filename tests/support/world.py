@@ -21,7 +21,7 @@ from model_approval.adapters.memory.registry import MemoryRegistry
 from model_approval.adapters.memory.reviews import MemoryReviewStore
 from model_approval.adapters.memory.signing import MemorySigner, MemoryTrustedKeys
 from model_approval.domain.attestation import Envelope, entry_from
-from model_approval.domain.audit import Action
+from model_approval.domain.audit import Action, AuditEvent
 from model_approval.domain.deployment import Deployment, DeploymentSpec
 from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import DeploymentError, OutsideSystemError, RequestRefusedError
@@ -252,9 +252,12 @@ class World:
     def registry_state(self, version: str = "7") -> str:
         return self.registry.get("fraud-scorer", version).tags["promotion"]
 
-    def actions(self, request_id: str) -> list[Action]:
+    def events(self, request_id: str) -> list[AuditEvent]:
         envelopes = [Envelope.model_validate_json(stored.envelope) for stored in self.audit.entries(request_id)]
-        return [entry_from(envelope.payload_bytes).event.action for envelope in envelopes]
+        return [entry_from(envelope.payload_bytes).event for envelope in envelopes]
+
+    def actions(self, request_id: str) -> list[Action]:
+        return [event.action for event in self.events(request_id)]
 
     def verify(self) -> AuditReport:
         return verify_log(self.audit, self.services.verifier)

@@ -21,15 +21,17 @@ def sign_decision(services: Services, promotion: Promotion, decision: Decision) 
         DecisionError: (conflict) another decision was stored first, or the promotion moved on.
     """
     envelope = services.signer.sign(decision_statement(decision).to_bytes())
+    digest = decision_digest(envelope)
     following = promotion.moved(PromotionState(decision.outcome), at=services.clock(), reason=decision.reason[:4000])
     step = Step(
         Action.DECISION_SIGNED,
         _ACTOR,
         decision.reason,
-        subjects={"decision": decision_digest(envelope), "evidence": decision.evidence_digest},
+        subjects={"decision": digest, "evidence": decision.evidence_digest},
         details={"outcome": decision.outcome, "by": [signatory.subject for signatory in decision.signatories]},
     )
-    write(services, promotion, step, key=str(following.record_version), state=following.state)
+    # Keyed by its digest: whatever is stored in the end, after a crash or a race, is named in the log.
+    write(services, promotion, step, key=digest, state=following.state)
     services.reviews.put_decision(promotion.id, envelope, following)
     publish(services, following)
     return following

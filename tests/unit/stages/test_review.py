@@ -12,7 +12,7 @@ from model_approval.adapters.memory.reviews import MemoryReviewStore
 from model_approval.domain.attestation import Envelope
 from model_approval.domain.audit import Action
 from model_approval.domain.digests import sha256_of
-from model_approval.domain.errors import DecisionError, Denial, IntegrityError
+from model_approval.domain.errors import DecisionError, Denial, IntegrityError, OutsideSystemError
 from model_approval.domain.evidence import Finding, Metric, Severity
 from model_approval.domain.promotion import Promotion, PromotionState
 from model_approval.domain.review import Choice, Outcome
@@ -25,7 +25,7 @@ from model_approval.stages.review import (
     withdraw_request,
     withdraw_vote,
 )
-from model_approval.stages.signing import signed_decision
+from model_approval.stages.signing import decision_digest, signed_decision
 from model_approval.stages.validation import evaluate
 from tests.support.builders import a_vote, a_waiver
 from tests.support.world import World, a_world
@@ -335,3 +335,31 @@ def test_a_decision_of_another_request_is_not_taken_for_this_one() -> None:
     world.reviews.decisions[other.id] = envelope
     with pytest.raises(IntegrityError, match="is about"):
         signed_decision(world.services, request_id=other.id)
+
+
+class CrashesOnce(MemoryReviewStore):
+    """Dies between the log and the first decision's row."""
+
+    crashed = False
+
+    def put_decision(self, request_id: str, envelope: Envelope, promotion: Promotion) -> None:
+        if not self.crashed:
+            self.crashed = True
+            raise OutsideSystemError("review database", "the process was killed")
+        super().put_decision(request_id, envelope, promotion)
+
+
+def test_the_decision_that_is_stored_after_a_crash_is_named_in_the_log() -> None:
+    world = a_world()
+    world.reviews = CrashesOnce()
+    world.services = replace(world.services, reviews=world.reviews)
+    promotion = world.to_review()
+    world.vote("ana", promotion.id)
+    with pytest.raises(OutsideSystemError):
+        world.vote("max", promotion.id)
+    world.later(minutes=3)
+    assert conclude(world.services, request_id=promotion.id).state is PromotionState.APPROVED
+    envelope = world.reviews.decision(promotion.id)
+    assert envelope is not None
+    signed = [event for event in world.events(promotion.id) if event.action is Action.DECISION_SIGNED]
+    assert signed[-1].subjects["decision"] == decision_digest(envelope)
