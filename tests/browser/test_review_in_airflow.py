@@ -25,7 +25,8 @@ PATIENCE_MS = 60_000
 Open = Callable[..., tuple[Page, FrameLocator]]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, this thread has an event loop, and no other test could start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=dict(os.environ))
