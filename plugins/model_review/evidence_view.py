@@ -212,8 +212,9 @@ def findings(evidence: Sequence[StoredEvidence]) -> Findings:
     return Findings(
         rows=tuple(FindingRow(check, item, words.SEVERITIES[item.severity]) for check, item in every[:SHOWN_FINDINGS]),
         total=len(every),
-        covered=sum(item.covered for item in coverage),
-        files=len(coverage),
+        # Two checks may look into the same file; a reader counts files.
+        covered=len({item.path for item in coverage} - {item.path for item in coverage if not item.covered}),
+        files=len({item.path for item in coverage}),
         uncovered=tuple(f"{item.path}: {item.note or 'not covered'}" for item in coverage if not item.covered),
     )
 
