@@ -59,10 +59,37 @@ class Finding(Record):
     rule: Name
     severity: Severity
     file: str = ""
+    inner: Annotated[str, Field(max_length=1000)] = ""
+    """Where inside the file, for something packed into it: `archive.zip!a/data.pkl` without the file's own path."""
     offset: int | None = None
-    """Byte offset in the file, where the validator knows one."""
+    """Byte offset in the file (or in what `inner` names), where the validator knows one."""
+    line: int | None = None
+    """Line in a text, counted from 1."""
+    subject: Annotated[str, Field(max_length=300)] = ""
+    """What it is about, without words around it: an imported name, an operator, an advisory's id."""
     message: Text
     advice: Text = ""
+    engines: tuple[Name, ...] = ()
+    """Which programs reported it; empty: the validator's own code alone."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this finding across runs, versions of the model and rewordings; acceptances refer to it.
+
+        Rule, file, place inside and subject are in it; offset, severity and words are not. `mf1` is this recipe.
+        """
+        return "mf1-" + digest_of([self.rule, self.file, self.inner, self.subject])[len("sha256:") :][:32]
+
+
+class Ratio(Record):
+    """Candidate divided by champion, both measured in turn in the same run."""
+
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    low: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    high: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Bounds of the 95 % interval of the ratio itself, by block bootstrap."""
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """How far from 1 the champion against itself came in this run: what cannot be told from nothing."""
 
 
 class Metric(Record):
@@ -75,6 +102,8 @@ class Metric(Record):
     high: float | None = None
     """Bounds of the 95 % interval, where one was computed."""
     baseline: float | None = None
+    ratio: Ratio | None = None
+    """Where it was measured: the only ground on which a limit relative to the champion is judged."""
     samples: int | None = None
 
     @field_validator("value", "low", "high", "baseline")
@@ -92,6 +121,15 @@ class FileCoverage(Record):
     covered: bool
     format: str = "unknown"
     note: Text = ""
+
+
+class Attachment(Record):
+    """A document that a validator made: a bill of materials, a table of measurements."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+    """A plain file name, for example `sbom.cdx.json` or `latencies.csv`."""
+    media_type: Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]{1,80}$")]
+    text: Annotated[str, Field(max_length=8 * 1024**2)]
 
 
 class Device(StrEnum):
@@ -151,6 +189,7 @@ class Evidence(Record):
     device: Device = Device.NONE
     environment: dict[str, str] = {}
     """Fingerprint of hardware, drivers, library versions, confinement in force."""
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=16)] = ()
     limitations: tuple[Text, ...] = ()
     """Why this evidence does not allow a yes: too few samples, a file not parsed, no GPU. Any entry: inconclusive."""
 

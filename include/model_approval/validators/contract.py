@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from model_approval.domain.base import Record, Text
 from model_approval.domain.errors import EvidenceError
-from model_approval.domain.evidence import Device, FileCoverage, Finding, Metric, ValidatorInput
+from model_approval.domain.evidence import Attachment, Device, FileCoverage, Finding, Metric, ValidatorInput
 
 MAX_TASK_BYTES = 64 * 1024**2
 MAX_REPORT_BYTES = 64 * 1024**2
@@ -72,6 +72,7 @@ class Report(Record):
     coverage: Annotated[tuple[FileCoverage, ...], Field(max_length=100_000)] = ()
     device: Device = Device.NONE
     environment: dict[str, str] = {}
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=16)] = ()
     limitations: tuple[Text, ...] = ()
 
 

@@ -99,6 +99,7 @@ def _evidence(entry: Entry, task: Task, report: Report, started_at: datetime) ->
         coverage=coverage,
         device=report.device,
         environment={"python": platform.python_version(), "kernel": platform.release(), **report.environment},
+        attachments=report.attachments,
         limitations=report.limitations,
     )
 

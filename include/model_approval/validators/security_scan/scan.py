@@ -127,19 +127,39 @@ class FileScan:
     references: set[str] = field(default_factory=set)
     """Other files of the artifact that this one explains as its raw data."""
 
-    def add(self, blob: Blob, rule: Rule, message: str, *, offset: int | None = None) -> None:
-        """Record a finding; beyond the limit of one file the rest is a gap, since nobody reads a million lines."""
+    def add(
+        self,
+        blob: Blob,
+        rule: Rule,
+        message: str,
+        *,
+        subject: str = "",
+        offset: int | None = None,
+        line: int | None = None,
+    ) -> None:
+        """Record a finding; beyond the limit of one file the rest is a gap, since nobody reads a million lines.
+
+        Args:
+            blob: Where it was found.
+            rule: What was looked for.
+            message: What it means, in words.
+            subject: What it is about: an imported name, an operator. Findings that differ in it can be accepted apart.
+            offset: Byte in the blob.
+            line: Line in a text, from 1.
+        """
         if len(self.findings) >= MAX_FINDINGS_A_FILE:
             self.gap(f"more than {MAX_FINDINGS_A_FILE} findings, the rest is not listed")
             return
-        where = f" (in {plain_line(blob.inner, limit=300)})" if blob.inner else ""
         self.findings.append(
             Finding(
                 rule=rule.id,
                 severity=rule.severity,
                 file=self.path,
+                inner=plain_line(blob.inner, limit=1000),
                 offset=offset,
-                message=plain_line(message) + where,
+                line=line,
+                subject=plain_line(subject, limit=300),
+                message=plain_line(message),
                 advice=rule.advice,
             )
         )
