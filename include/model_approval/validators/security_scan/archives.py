@@ -33,8 +33,6 @@ _TORCH_RAW = re.compile(
 class ZipScanner:
     """Scans `zip` and `torch`."""
 
-    formats = frozenset({"zip", "torch"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Scan every member. Raises Uncovered for encryption, damage, or bytes outside of the members."""
         with zipfile.ZipFile(blob.stream) as archive:
@@ -100,8 +98,6 @@ def _check_name(blob: Blob, scan: FileScan, name: str, seen: set[str]) -> None:
 class TarScanner:
     """Scans `tar`."""
 
-    formats = frozenset({"tar"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Scan every regular member; links and devices are findings."""
         blob.stream.seek(0)
@@ -124,8 +120,6 @@ class TarScanner:
 
 class CompressedScanner:
     """Scans single compressed streams: `gzip`, `bzip2`, `xz`, `lzma`, `zlib`."""
-
-    formats = frozenset({"gzip", "bzip2", "xz", "lzma", "zlib"})
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Unfold the stream and scan what is inside. Raises Uncovered when it is damaged or something follows."""

@@ -16,8 +16,6 @@ _MAX_HEADER_BYTES = 10_000
 class NumpyScanner:
     """Scans `npy`."""
 
-    formats = frozenset({"npy"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Read the header, then account for every byte after it. Raises Uncovered for a wrong length."""
         from numpy.lib import format as npy

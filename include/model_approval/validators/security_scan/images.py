@@ -12,8 +12,6 @@ _MAX_CHUNK_BYTES = 64 * 1024**2
 class PngScanner:
     """Scans `png`."""
 
-    formats = frozenset({"png"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Read every chunk. Raises Uncovered for damage, or bytes after the end."""
         blob.stream.seek(8)

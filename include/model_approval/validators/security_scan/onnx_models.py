@@ -37,8 +37,6 @@ _FOREIGN_CODE = frozenset(
 class OnnxScanner:
     """Scans `onnx`."""
 
-    formats = frozenset({"onnx"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Read the whole model. Raises Uncovered when it is damaged or larger than protobuf can hold."""
         import onnx

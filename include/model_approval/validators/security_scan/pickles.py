@@ -60,8 +60,6 @@ class _Found:
 class PickleScanner:
     """Scans `pickle` files."""
 
-    formats = frozenset({"pickle"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Walk all pickles in the blob. Raises Uncovered when it breaks off or something else follows."""
         scan_pickles(blob, scan)

@@ -23,8 +23,6 @@ _WHAT = {
 class ProgramScanner:
     """Scans every format that is code. The finding says all there is to say: the file is not read further."""
 
-    formats = frozenset(_WHAT)
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Record that it is there."""
         severity, what = _WHAT[detect_format(blob.name, blob.head())]

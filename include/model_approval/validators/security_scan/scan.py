@@ -103,8 +103,6 @@ class Blob:
 class Scanner(Protocol):
     """Reads one family of formats."""
 
-    formats: frozenset[str]
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Record findings and unpack what is inside. Raises Uncovered for what it cannot read to the end."""
         ...

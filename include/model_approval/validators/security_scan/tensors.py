@@ -29,8 +29,6 @@ class _Tensor(Record):
 class SafetensorsScanner:
     """Scans `safetensors`."""
 
-    formats = frozenset({"safetensors"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Check that header and bytes fit each other. Raises Uncovered for any byte that no tensor owns."""
         blob.stream.seek(0)

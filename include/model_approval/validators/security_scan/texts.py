@@ -43,8 +43,6 @@ _YAML_KEY = re.compile(
 class TextScanner:
     """Scans `text`, `markdown`, `csv`, `jsonl`, `empty`."""
 
-    formats = frozenset({"text", "markdown", "csv", "jsonl", "empty"})
-
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Decode it to its end. Raises Uncovered when it is not text all the way."""
         require_text(blob)
@@ -52,8 +50,6 @@ class TextScanner:
 
 class JsonScanner:
     """Scans `json`."""
-
-    formats = frozenset({"json"})
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Parse it and look at every key and value. Raises Uncovered when it is no JSON or too large to parse."""
@@ -65,8 +61,6 @@ class JsonScanner:
 
 class YamlScanner:
     """Scans `yaml` as text: we parse no YAML of strangers."""
-
-    formats = frozenset({"yaml"})
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Decode it and search for tags and keys that run code."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,30 +10,13 @@ from model_approval.domain.evidence import FileCoverage, Finding, Metric
 from model_approval.domain.manifest import FileEntry
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals
-from model_approval.validators.security_scan.archives import CompressedScanner, TarScanner, ZipScanner
-from model_approval.validators.security_scan.arrays import NumpyScanner
 from model_approval.validators.security_scan.folder import check_name
-from model_approval.validators.security_scan.images import PngScanner
-from model_approval.validators.security_scan.onnx_models import OnnxScanner
-from model_approval.validators.security_scan.pickles import PickleScanner
-from model_approval.validators.security_scan.programs import ProgramScanner
-from model_approval.validators.security_scan.scan import Blob, FileScan, Scanner
-from model_approval.validators.security_scan.tensors import SafetensorsScanner
-from model_approval.validators.security_scan.texts import JsonScanner, TextScanner, YamlScanner
+from model_approval.validators.security_scan.scan import Blob, FileScan
+from model_approval.validators.security_scan.table import ScannerTable
 
 _MAX_FINDINGS = 9_000
 _MEMORY_BYTES = 6 * 1024**3
 """An ONNX file may have 2 GiB and takes twice that once parsed."""
-
-
-@cache
-def scanners() -> Mapping[str, Scanner]:
-    """The scanner of each format. What is not here is not covered."""
-    every: tuple[Scanner, ...] = (
-        PickleScanner(), ZipScanner(), TarScanner(), CompressedScanner(), NumpyScanner(), SafetensorsScanner(),
-        OnnxScanner(), JsonScanner(), YamlScanner(), TextScanner(), ProgramScanner(), PngScanner(),
-    )  # fmt: skip
-    return {kind: scanner for scanner in every for kind in scanner.formats}
 
 
 class SecurityScan:
@@ -70,7 +52,7 @@ class SecurityScan:
 def _scan_file(task: Task, entry: FileEntry, paths: frozenset[str]) -> FileScan:
     root = task.artifact_path
     path = root if root.is_file() else root / entry.path
-    scan = FileScan(entry.path, entry.size_bytes, scanners(), Path(task.scratch), paths)
+    scan = FileScan(entry.path, entry.size_bytes, ScannerTable(), Path(task.scratch), paths)
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)

@@ -1,0 +1,54 @@
+"""Which scanner reads which format. Each is imported when the first file of its format comes along.
+
+A format that is not here has no scanner, so its files are not covered. Formats are named by `domain.formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+
+from model_approval.validators.security_scan.scan import Scanner
+
+_PACKAGE = "model_approval.validators.security_scan"
+_TABLE: dict[str, tuple[str, ...]] = {
+    "pickles:PickleScanner": ("pickle",),
+    "archives:ZipScanner": ("zip", "torch"),
+    "archives:TarScanner": ("tar",),
+    "archives:CompressedScanner": ("gzip", "bzip2", "xz", "lzma", "zlib"),
+    "arrays:NumpyScanner": ("npy",),
+    "tensors:SafetensorsScanner": ("safetensors",),
+    "onnx_models:OnnxScanner": ("onnx",),
+    "texts:JsonScanner": ("json",),
+    "texts:YamlScanner": ("yaml",),
+    "texts:TextScanner": ("text", "markdown", "csv", "jsonl", "empty"),
+    "programs:ProgramScanner": (
+        "elf", "pe", "macho", "wasm", "script", "python", "notebook", "template", "html",
+    ),
+    "images:PngScanner": ("png",),
+}  # fmt: skip
+_BY_FORMAT = {kind: where for where, kinds in _TABLE.items() for kind in kinds}
+
+
+@cache
+def _scanner(where: str) -> Scanner:
+    module, name = where.split(":")
+    made: Scanner = getattr(import_module(f"{_PACKAGE}.{module}"), name)()
+    return made
+
+
+class ScannerTable(Mapping[str, Scanner]):
+    """The scanner of each format, made when it is asked for."""
+
+    def __getitem__(self, kind: str) -> Scanner:
+        """The scanner of a format. Raises KeyError when there is none."""
+        return _scanner(_BY_FORMAT[kind])
+
+    def __iter__(self) -> Iterator[str]:
+        """The formats that have a scanner."""
+        return iter(_BY_FORMAT)
+
+    def __len__(self) -> int:
+        """How many formats have a scanner."""
+        return len(_BY_FORMAT)
