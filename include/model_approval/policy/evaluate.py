@@ -102,13 +102,23 @@ def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:
 def _on_device(ground: _Ground, judged: Judgement) -> Judgement:
     """A figure from the wrong device says neither yes nor no."""
     device, check = ground.evidence.device, ground.check
-    if check.validator != "gpu_benchmark" or judged.verdict is Verdict.ERRORED or device is Device.CUDA:
+    if check.validator != "gpu_benchmark" or judged.verdict is Verdict.ERRORED:
         return judged
+    if device is Device.CUDA:
+        return _on_the_right_gpu(ground, judged)
     if device is Device.NONE:
         return judged.but(Verdict.INCONCLUSIVE, "the benchmark does not say what it ran on")
-    if not check.allow_cpu:
-        return judged.but(Verdict.INCONCLUSIVE, "measured on a CPU; the policy asks for a GPU")
+    if not check.allow_cpu or check.resources.gpu_product:
+        wanted = check.resources.gpu_product or "a GPU"
+        return judged.but(Verdict.INCONCLUSIVE, f"measured on a CPU; the policy asks for {wanted}")
     return judged.but(judged.verdict, "measured on a CPU, as the policy allows")
+
+
+def _on_the_right_gpu(ground: _Ground, judged: Judgement) -> Judgement:
+    wanted, found = ground.check.resources.gpu_product, ground.evidence.environment.get("gpu", "an unknown GPU")
+    if wanted is None or wanted.casefold() in found.casefold():
+        return judged
+    return judged.but(Verdict.INCONCLUSIVE, f"measured on {found}; the policy asks for {wanted}")
 
 
 def _judge_findings(ground: _Ground, limit: FindingLimit) -> Judgement:

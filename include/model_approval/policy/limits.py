@@ -1,11 +1,16 @@
-"""One metric against its limit, absolute or against the champion measured in the same run. Pure."""
+"""One metric against its limit, absolute or against the champion measured in the same run. Pure.
+
+A relative limit on a sampled metric is judged by the 95 % interval of the ratio, never by two figures side by side:
+the whole interval within the limit passes, the whole interval beyond it fails, anything else is `inconclusive`. So is
+a limit that is nearer to 1 than the champion came to itself. Metrics that are not sampled (memory) have no interval.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model_approval.domain.evidence import Metric, Verdict, worst
+from model_approval.domain.evidence import Metric, Ratio, Verdict, worst
 from model_approval.policy.schema import MetricLimit
 
 
@@ -73,17 +78,45 @@ def _compare(metric: Metric, bound: float, *, at_least: bool) -> Judgement:
 
 
 def _relative(limit: MetricLimit, metric: Metric, has_champion: bool) -> Iterator[Judgement]:
-    for ratio, at_least in ((limit.min_ratio_to_champion, True), (limit.max_ratio_to_champion, False)):
-        if ratio is None:
+    for bound, at_least in ((limit.min_ratio_to_champion, True), (limit.max_ratio_to_champion, False)):
+        if bound is None:
             continue
         if not has_champion:
             yield _without_champion(limit)
+        elif metric.ratio is not None:
+            yield _judge_ratio(metric.name, metric.ratio, bound, at_least=at_least)
         elif metric.baseline is None or metric.baseline <= 0:
             found = "was not measured" if metric.baseline is None else f"is {figure(metric.baseline)} {metric.unit}"
             reason = f"{_readable(metric.name)} cannot be compared: the champion's {found} in the same run"
             yield Judgement(Verdict.INCONCLUSIVE, reason)
+        elif _is_sampled(metric):
+            reason = f"{_readable(metric.name)} cannot be compared: the evidence holds no interval of the ratio"
+            yield Judgement(Verdict.INCONCLUSIVE, reason)
         else:
-            yield _compare_with_champion(metric, metric.baseline, ratio, at_least=at_least)
+            yield _compare_with_champion(metric, metric.baseline, bound, at_least=at_least)
+
+
+def _judge_ratio(name: str, ratio: Ratio, bound: float, *, at_least: bool) -> Judgement:
+    """Both ends of the interval within the limit, both beyond it, or neither."""
+    words = (
+        f"{_readable(name)} is {figure(ratio.value, unlike=bound)} times the champion's "
+        f"(95 % interval {figure(ratio.low, unlike=bound)} to {figure(ratio.high, unlike=bound)})"
+    )
+    asked = f"the limit of at {'least' if at_least else 'most'} {figure(bound)}"
+    drowned = ratio.noise > abs(bound - 1)
+    slack = ratio.noise if drowned else 0.0
+    if ratio.high < bound * (1 - slack) if at_least else ratio.low > bound * (1 + slack):
+        return Judgement(Verdict.FAILED, f"{words}, beyond {asked}")
+    if drowned:
+        reason = f"the champion against itself differed by {ratio.noise:.1%}, so nothing can be told by {asked}"
+        return Judgement(Verdict.INCONCLUSIVE, f"{words}; {reason}")
+    if ratio.low >= bound if at_least else ratio.high <= bound:
+        return Judgement(Verdict.PASSED, f"{words}, within {asked}")
+    return Judgement(Verdict.INCONCLUSIVE, f"{words}, too close to tell by {asked}")
+
+
+def _is_sampled(metric: Metric) -> bool:
+    return metric.samples is not None or metric.low is not None or metric.high is not None
 
 
 def _without_champion(limit: MetricLimit) -> Judgement:
@@ -93,16 +126,12 @@ def _without_champion(limit: MetricLimit) -> Judgement:
 
 
 def _compare_with_champion(metric: Metric, baseline: float, ratio: float, *, at_least: bool) -> Judgement:
-    """The unfavourable end of the 95 % interval must satisfy the limit; the value alone may be luck."""
+    """Figures that are read off, not sampled: the two values decide."""
     bound = ratio * baseline
     limit = f"{figure(ratio)} times the champion's {figure(baseline)} {metric.unit}"
     value = _named(metric, metric.value, unlike=bound)
     if metric.value < bound if at_least else metric.value > bound:
         return Judgement(Verdict.FAILED, f"{value} is {'below' if at_least else 'above'} {limit}")
-    end = metric.low if at_least else metric.high
-    if end is not None and (end < bound if at_least else end > bound):
-        reach = f"its 95 % interval reaches {figure(end, unlike=bound)} {metric.unit}"
-        return Judgement(Verdict.INCONCLUSIVE, f"{value} is too close to {limit} to tell: {reach}")
     return Judgement(Verdict.PASSED, f"{value} is at {'least' if at_least else 'most'} {limit}")
 
 

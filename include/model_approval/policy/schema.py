@@ -7,6 +7,7 @@ frozen into each request by digest.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -22,6 +23,9 @@ from model_approval.domain.request import PromotionRequest, RegisteredVersion
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?$")]
 """A Kubernetes resource quantity, for example `500m` or `2Gi`."""
+
+_TAIL_PERCENT = 90
+"""From here on a ratio to the champion's percentile is off by up to 11 % even when both are measured in turn."""
 
 
 class Match(Record):
@@ -144,6 +148,9 @@ class Resources(Record):
     """Room for the artifact and scratch files."""
     gpu: Annotated[int, Field(ge=0, le=16)] = 0
     """GPUs, by the resource name that the target gives them."""
+    gpu_product: Annotated[str, Field(max_length=80)] | None = None
+    """The kind of GPU that a benchmark must have run on, as part of the name its driver tells, for example `H100`;
+    figures of another one say neither yes nor no."""
 
 
 class MetricLimit(Record):
@@ -158,9 +165,9 @@ class MetricLimit(Record):
     maximum: float | None = None
     """Absolute, inclusive."""
     max_ratio_to_champion: Annotated[float, Field(gt=0)] | None = None
-    """At most this many times the champion's figure."""
+    """At most this many times the champion's figure, by the 95 % interval of the ratio; not for p90 and above."""
     min_ratio_to_champion: Annotated[float, Field(gt=0)] | None = None
-    """At least this many times the champion's figure."""
+    """At least this many times the champion's figure, by the 95 % interval of the ratio; not for p90 and above."""
     without_champion: Literal["pass", "inconclusive"] = "pass"
     """What a relative limit says when there is no champion yet."""
 
@@ -171,6 +178,17 @@ class MetricLimit(Record):
             raise ValueError("give minimum, maximum, max_ratio_to_champion or min_ratio_to_champion")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("minimum is above maximum, so nothing can pass")
+        return self
+
+    @model_validator(mode="after")
+    def _compares_no_tail(self) -> MetricLimit:
+        relative = self.max_ratio_to_champion is not None or self.min_ratio_to_champion is not None
+        tail = re.search(r"_p(\d+(?:\.\d+)?)$", self.metric)
+        if relative and tail and float(tail[1]) >= _TAIL_PERCENT:
+            raise ValueError(
+                f"{self.metric} cannot be compared with the champion's: a tail rests on a few requests; "
+                "compare the p50 or the throughput, and give the tail an absolute maximum"
+            )
         return self
 
 

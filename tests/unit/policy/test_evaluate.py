@@ -269,6 +269,28 @@ def test_a_gpu_satisfies_a_policy_that_would_allow_a_cpu():
     )
 
 
+@pytest.mark.parametrize(
+    ("environment", "verdict", "words"),
+    [
+        ({"gpu": "NVIDIA H100 80GB HBM3"}, Verdict.PASSED, "within the limit of at most 50 ms"),
+        ({"gpu": "NVIDIA A10G"}, Verdict.INCONCLUSIVE, "measured on NVIDIA A10G; the policy asks for h100"),
+        ({}, Verdict.INCONCLUSIVE, "measured on an unknown GPU; the policy asks for h100"),
+    ],
+)
+def test_another_gpu_than_the_policy_names_says_neither_yes_nor_no(environment, verdict, words):
+    policy = a_policy(checks=(a_benchmark_check(resources={"gpu": 1, "gpu_product": "h100"}),))
+    outcome = evaluate(a_benchmark(device="cuda", environment=environment), policy=policy)[LATENCY]
+    assert outcome.verdict is verdict
+    assert outcome.reason.endswith(words)
+
+
+def test_a_cpu_is_not_the_gpu_that_the_policy_names_even_where_a_cpu_is_allowed():
+    policy = a_policy(checks=(a_benchmark_check(resources={"gpu": 1, "gpu_product": "H100"}),))
+    outcome = evaluate(a_benchmark(), policy=policy)[LATENCY]
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.reason.endswith("measured on a CPU; the policy asks for H100")
+
+
 def test_a_benchmark_that_does_not_say_its_device_is_not_believed():
     outcome = evaluate(a_benchmark(device="none"))[LATENCY]
     assert outcome.verdict is Verdict.INCONCLUSIVE

@@ -7,22 +7,29 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from model_approval.domain.evidence import Metric, Verdict
+from model_approval.domain.evidence import Metric, Ratio, Verdict
 from model_approval.policy.limits import figure, judge_limit, limit_words
 from model_approval.policy.schema import MetricLimit
 
 pytestmark = pytest.mark.unit
 
 VALUES = st.floats(0.001, 1e9)
+RATIOS = st.floats(0.01, 10)
 PASSED, FAILED, INCONCLUSIVE, ERRORED = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.ERRORED
 
 
 def a_limit(**parts: object) -> MetricLimit:
-    return MetricLimit.model_validate({"metric": "latency_p99", "unit": "ms", **parts})
+    relative = any("ratio" in part for part in parts)
+    return MetricLimit.model_validate({"metric": "latency_p50" if relative else "latency_p99", "unit": "ms", **parts})
 
 
 def a_metric(value: float, **parts: object) -> Metric:
     return Metric.model_validate({"name": "latency_p99", "value": value, "unit": "ms", **parts})
+
+
+def a_ratio(value: float, low: float, high: float, noise: float = 0.0) -> Metric:
+    ratio = Ratio(value=value, low=low, high=high, noise=noise)
+    return a_metric(40 * value, name="latency_p50", baseline=40.0, samples=900, ratio=ratio)
 
 
 def judge(limit: MetricLimit, metric: Metric | None, *, has_champion: bool = True) -> tuple[Verdict, str]:
@@ -60,26 +67,53 @@ def judge(limit: MetricLimit, metric: Metric | None, *, has_champion: bool = Tru
         ),
         (
             {"max_ratio_to_champion": 1.1},
-            a_metric(43, low=42, high=44.9, baseline=40),
+            a_metric(43, low=42, high=43.5, baseline=40),
+            (INCONCLUSIVE, "latency p99 cannot be compared: the evidence holds no interval of the ratio"),
+        ),
+        (
+            {"max_ratio_to_champion": 1.05},
+            a_ratio(1.01, 0.99, 1.05),
+            (
+                PASSED,
+                "latency p50 is 1.01 times the champion's (95 % interval 0.99 to 1.05), "
+                "within the limit of at most 1.05",
+            ),
+        ),
+        (
+            {"max_ratio_to_champion": 1.05},
+            a_ratio(1.01, 0.99, 1.06),
             (
                 INCONCLUSIVE,
-                "latency p99 43 ms is too close to 1.1 times the champion's 40 ms to tell: "
-                "its 95 % interval reaches 44.9 ms",
+                "latency p50 is 1.01 times the champion's (95 % interval 0.99 to 1.06), "
+                "too close to tell by the limit of at most 1.05",
+            ),
+        ),
+        (
+            {"max_ratio_to_champion": 1.05},
+            a_ratio(1.15, 1.12, 1.18),
+            (
+                FAILED,
+                "latency p50 is 1.15 times the champion's (95 % interval 1.12 to 1.18), "
+                "beyond the limit of at most 1.05",
             ),
         ),
         (
             {"min_ratio_to_champion": 0.8},
-            a_metric(33, low=31, high=35, baseline=40),
+            a_ratio(0.7, 0.65, 0.79),
             (
-                INCONCLUSIVE,
-                "latency p99 33 ms is too close to 0.8 times the champion's 40 ms to tell: "
-                "its 95 % interval reaches 31 ms",
+                FAILED,
+                "latency p50 is 0.7 times the champion's (95 % interval 0.65 to 0.79), "
+                "beyond the limit of at least 0.8",
             ),
         ),
         (
-            {"min_ratio_to_champion": 0.8},
-            a_metric(33, low=32, high=99, baseline=40),
-            (PASSED, "latency p99 33 ms is at least 0.8 times the champion's 40 ms"),
+            {"max_ratio_to_champion": 1.05},
+            a_ratio(1.0, 0.99, 1.01, noise=0.08),
+            (
+                INCONCLUSIVE,
+                "latency p50 is 1 times the champion's (95 % interval 0.99 to 1.01); the champion against itself "
+                "differed by 8.0%, so nothing can be told by the limit of at most 1.05",
+            ),
         ),
         (
             {"max_ratio_to_champion": 1.1},
@@ -147,14 +181,41 @@ def test_a_minimum_passes_exactly_from_itself(value, minimum):
     assert (judge(a_limit(minimum=minimum), a_metric(value))[0] is PASSED) == (value >= minimum)
 
 
-@given(VALUES, VALUES, VALUES, st.floats(0.1, 10))
-def test_a_relative_limit_passes_only_when_value_and_interval_satisfy_it(value, high, baseline, ratio):
-    assume(high >= value)
-    verdict, _ = judge(a_limit(max_ratio_to_champion=ratio), a_metric(value, high=high, baseline=baseline))
-    if value > ratio * baseline:
-        assert verdict is FAILED
-    else:
-        assert verdict is (PASSED if high <= ratio * baseline else INCONCLUSIVE)
+@given(RATIOS, RATIOS, RATIOS)
+def test_a_relative_limit_is_decided_only_by_a_whole_interval(low, high, bound):
+    assume(low <= high and bound != 1)
+    metric = a_ratio((low * high) ** 0.5, low, high)
+    verdict, _ = judge(a_limit(max_ratio_to_champion=bound), metric)
+    assert verdict is (PASSED if high <= bound else FAILED if low > bound else INCONCLUSIVE)
+    verdict, _ = judge(a_limit(min_ratio_to_champion=bound), metric)
+    assert verdict is (PASSED if low >= bound else FAILED if high < bound else INCONCLUSIVE)
+
+
+@given(RATIOS, RATIOS, RATIOS, st.floats(0.001, 2))
+def test_nothing_passes_that_the_champion_itself_might_have_failed(one, other, bound, more):
+    low, high, noise = min(one, other), max(one, other), abs(bound - 1) + more
+    metric = a_ratio((low * high) ** 0.5, low, high, noise)
+    for limit in (a_limit(max_ratio_to_champion=bound), a_limit(min_ratio_to_champion=bound)):
+        assert judge(limit, metric)[0] is not PASSED
+
+
+def test_a_slowdown_far_beyond_the_noise_fails_even_on_a_restless_machine():
+    assert judge(a_limit(max_ratio_to_champion=1.05), a_ratio(1.4, 1.35, 1.45, noise=0.1))[0] is FAILED
+    assert judge(a_limit(max_ratio_to_champion=1.05), a_ratio(1.1, 1.08, 1.12, noise=0.1))[0] is INCONCLUSIVE
+
+
+@given(VALUES, VALUES, st.floats(0.1, 10))
+def test_a_figure_that_is_read_off_is_compared_as_it_is(value, baseline, ratio):
+    metric = a_metric(value, baseline=baseline)
+    verdict, _ = judge(a_limit(max_ratio_to_champion=ratio), metric)
+    assert verdict is (FAILED if value > ratio * baseline else PASSED)
+
+
+@pytest.mark.parametrize("metric", ["latency_p90", "latency_p95", "latency_p99", "latency_p99.9", "ttft_p99"])
+def test_a_policy_cannot_compare_tails(metric):
+    for bound in ("max_ratio_to_champion", "min_ratio_to_champion"):
+        with pytest.raises(ValidationError, match=f"{metric} cannot be compared .* compare the p50 or the throughput"):
+            MetricLimit.model_validate({"metric": metric, "unit": "ms", bound: 1.1})
 
 
 @given(VALUES, VALUES)
