@@ -13,6 +13,7 @@ from model_approval.validators.security_scan import allowed_globals
 from model_approval.validators.security_scan.folder import check_name
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
+from model_approval.validators.supply_chain.hook import supply_chain
 
 _MAX_FINDINGS = 9_000
 _MEMORY_BYTES = 6 * 1024**3
@@ -35,8 +36,10 @@ class SecurityScan:
         paths = frozenset(entry.path for entry in files)
         scans = [_scan_file(task, entry, paths) for entry in files]
         references = frozenset(path for scan in scans for path in scan.references)
+        origin = supply_chain(task, scans)
         coverage = tuple(_coverage(scan, references) for scan in scans)
         findings = [*_name_findings(scans), *(finding for scan in scans for finding in scan.findings)]
+        findings += origin.findings
         return Report(
             findings=tuple(sorted(findings, key=lambda item: -item.severity.rank)[:_MAX_FINDINGS]),
             metrics=(
@@ -44,8 +47,13 @@ class SecurityScan:
                 Metric(name="artifact_size", value=task.input.manifest.size_bytes, unit="bytes"),
             ),
             coverage=coverage,
-            environment={"picklescan": version("picklescan"), "allowed_globals": allowed_globals.VERSION},
-            limitations=_limitations(len(findings)),
+            environment={
+                "picklescan": version("picklescan"),
+                "allowed_globals": allowed_globals.VERSION,
+                **origin.environment,
+            },
+            attachments=tuple(origin.attachments),
+            limitations=(*_limitations(len(findings)), *origin.limitations),
         )
 
 

@@ -1,0 +1,226 @@
+"""A model signature (sigstore bundle v0.3 around a DSSE envelope), verified by `model-signing`, offline.
+
+The bundle is the sender's: until a key or chain of the policy has verified it, nothing in it is believed. Slow to
+import (`model-signing` brings sigstore), so only loaded for an artifact that holds a signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_approval.domain.errors import EvidenceError
+from model_approval.validators.security_scan.parameters import CertificateSigner, SignatureRules
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from model_signing import manifest
+
+MAX_BUNDLE_BYTES = 32 * 1024**2
+"""100,000 files take 20 MiB."""
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+
+class UnknownSignerError(Exception):
+    """None of those whom the policy names has made this signature."""
+
+
+class InvalidSignatureError(Exception):
+    """The bundle is malformed, or it is not what its signer signed."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a verified bundle says."""
+
+    signer: str
+    """In words: the key's fingerprint, or identity and issuer of the certificate."""
+    files: Mapping[str, str]
+    """Path -> SHA-256 in hexadecimal, when it was signed so; else path -> the empty string."""
+    is_plain: bool
+    """Whether `files` holds digests that our own manifest can be compared with."""
+
+
+def verify_bundle(bundle: Path, root: Path, rules: SignatureRules, scratch: Path) -> Signed:
+    """Verify a signature against whom the policy names.
+
+    Args:
+        bundle: The file `model.sig`.
+        root: The artifact's folder; read again only when it was signed with another digest than SHA-256 of files.
+        rules: Keys, roots and signers.
+        scratch: Where the library may find keys as files.
+
+    Raises:
+        UnknownSignerError: The signature is by somebody else.
+        InvalidSignatureError: It is malformed, or changed after signing.
+        EvidenceError: A key or root of the policy is none.
+    """
+    document = _read(bundle)
+    material = document["verificationMaterial"]
+    if "publicKey" in material:
+        verifier, signer = _key_verifier(bundle, material["publicKey"], rules, scratch)
+    else:
+        verifier, signer = _certificate_verifier(material, rules, scratch)
+    found = _verified(bundle, verifier)
+    return _signed(found, signer, bundle, root, verifier)
+
+
+def _read(bundle: Path) -> dict[str, Any]:
+    """The bundle's own words, held to the one shape that we accept: there is one signature and one kind of proof."""
+    with bundle.open("rb") as stream:
+        data = stream.read(MAX_BUNDLE_BYTES + 1)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise InvalidSignatureError(f"the bundle is larger than {MAX_BUNDLE_BYTES} bytes")
+    try:
+        document = json.loads(data)
+        media_type, material = document["mediaType"], document["verificationMaterial"]
+        signatures = document["dsseEnvelope"]["signatures"]
+    except (ValueError, LookupError, TypeError, RecursionError) as err:
+        raise InvalidSignatureError(f"it is not a signature bundle: {type(err).__name__}: {err}") from err
+    if media_type != _MEDIA_TYPE:
+        raise InvalidSignatureError(f"it is {media_type!r}, not a bundle {_MEDIA_TYPE!r}")
+    if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(material, dict):
+        raise InvalidSignatureError("it must hold exactly one signature")
+    kinds = {"publicKey", "x509CertificateChain", "certificate"} & material.keys()
+    if len(kinds) != 1:
+        raise InvalidSignatureError(f"it must hold exactly one kind of proof, not {sorted(kinds) or 'none'}")
+    if "certificate" in kinds:
+        raise UnknownSignerError("it was made with a one-time certificate, and the policy names keys or roots of a PKI")
+    return dict(document)
+
+
+def _key_verifier(bundle: Path, given: object, rules: SignatureRules, scratch: Path) -> tuple[Any, str]:
+    hint = given.get("hint") if isinstance(given, dict) else None
+    for path, fingerprint, pem_digest in _keys(rules, scratch):
+        from model_signing._signing.sign_ec_key import Verifier
+
+        verifier = Verifier(path)
+        if hint == pem_digest:
+            return verifier, f"key sha256:{fingerprint}"
+        if not hint and _accepts(bundle, verifier):
+            return verifier, f"key sha256:{fingerprint}"
+    raise UnknownSignerError("none of the policy's keys has made it")
+
+
+def _keys(rules: SignatureRules, scratch: Path) -> Iterator[tuple[Path, str, str]]:
+    """Each key as a file, its fingerprint as `openssl` shows it, and its digest as bundles name it."""
+    from cryptography.hazmat.primitives import serialization
+
+    for number, pem in enumerate(rules.keys):
+        try:
+            key = serialization.load_pem_public_key(pem.encode())
+        except ValueError as err:
+            raise EvidenceError(f"parameter signature.keys.{number}: no public key: {err}") from err
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        der = key.public_bytes(serialization.Encoding.DER, form)
+        path = scratch / f"signer-{number}.pem"
+        path.write_bytes(key.public_bytes(serialization.Encoding.PEM, form))
+        yield path, hashlib.sha256(der).hexdigest(), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _accepts(bundle: Path, verifier: Any) -> bool:  # noqa: ANN401  # the library's verifiers have no common type
+    try:
+        _verified(bundle, verifier)
+    except InvalidSignatureError:
+        return False
+    return True
+
+
+def _certificate_verifier(material: Mapping[str, Any], rules: SignatureRules, scratch: Path) -> tuple[Any, str]:
+    """A verifier of the chain, for a leaf whose identity and issuer the policy names."""
+    import base64
+
+    from cryptography import x509
+    from model_signing._signing.sign_certificate import Verifier
+
+    if not rules.roots:
+        raise UnknownSignerError("it was made with a certificate, and the policy names keys alone")
+    try:
+        encoded = material["x509CertificateChain"]["certificates"][0]["rawBytes"]
+        leaf = x509.load_der_x509_certificate(base64.b64decode(encoded, validate=True))
+        signer = _named_signer(leaf, rules)
+    except (LookupError, TypeError, ValueError) as err:
+        raise InvalidSignatureError(f"its certificate cannot be read: {err}") from err
+    paths = []
+    for number, pem in enumerate(rules.roots):
+        paths.append(scratch / f"root-{number}.pem")
+        paths[-1].write_text(pem, encoding="ascii")
+    try:
+        return Verifier(paths), signer
+    except ValueError as err:
+        raise EvidenceError(f"parameter signature.roots: no certificates: {err}") from err
+
+
+def _named_signer(leaf: x509.Certificate, rules: SignatureRules) -> str:
+    from cryptography import x509
+
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        identities: set[str] = set()
+    else:
+        kinds = (x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName)
+        identities = {str(value) for kind in kinds for value in names.get_values_for_type(kind)}
+    issuers = {str(part.value) for part in leaf.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
+    for identity in sorted(identities):
+        for issuer in issuers:
+            if CertificateSigner(identity=identity, issuer=issuer) in rules.signers:
+                return f"{identity}, issued by {issuer}"
+    who = ", ".join(sorted(identities)) or "a certificate that names nobody"
+    raise UnknownSignerError(f"it was made by {who}, issued by {', '.join(issuers) or 'nobody'}, whom it does not name")
+
+
+def _verified(bundle: Path, verifier: Any) -> manifest.Manifest:  # noqa: ANN401  # as above
+    from cryptography.exceptions import InvalidSignature
+    from model_signing._signing.sign_sigstore_pb import Signature
+    from OpenSSL.crypto import Error as OpenSslError
+    from OpenSSL.crypto import X509StoreContextError
+
+    try:
+        found: manifest.Manifest = verifier.verify(Signature.read(bundle))
+        return found
+    except X509StoreContextError as err:
+        raise UnknownSignerError(f"its certificate does not lead to one of the policy's roots: {err}") from err
+    except InvalidSignature as err:
+        raise InvalidSignatureError("it was changed after it was signed, or signed with another key") from err
+    # What a hostile bundle makes of its parsers; all of it means that it proves nothing.
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OpenSslError) as err:
+        raise InvalidSignatureError(f"{type(err).__name__}: {err}") from err
+
+
+def _signed(
+    found: manifest.Manifest,
+    signer: str,
+    bundle: Path,
+    root: Path,
+    verifier: Any,  # noqa: ANN401  # as above
+) -> Signed:
+    how = found.serialization_type
+    digests = {item.identifier: item.digest for item in found.resource_descriptors()}
+    if how["method"] == "files" and all(digest.algorithm == "sha256" for digest in digests.values()):
+        return Signed(signer, {name: digest.digest_hex for name, digest in digests.items()}, is_plain=True)
+    try:
+        _verify_again(how, bundle, root, verifier)
+    except (ValueError, LookupError, TypeError, OSError) as err:
+        raise InvalidSignatureError(f"the files are not the signed ones: {err}") from err
+    return Signed(signer, {name.split(":")[0]: "" for name in digests}, is_plain=False)
+
+
+def _verify_again(how: Mapping[str, Any], bundle: Path, root: Path, verifier: Any) -> None:  # noqa: ANN401  # as above
+    """Another digest, or shards of files: only the library can compute them, so it reads the bytes once more."""
+    from model_signing import hashing
+    from model_signing.verifying import Config
+
+    files = hashing.Config()
+    if how["method"] == "shards":
+        # 1.1.1 takes the size from JSON as a float, and then cannot verify what it signed itself.
+        files.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=int(how["shard_size"]))
+    else:
+        files.use_file_serialization(hashing_algorithm=how["hash_type"])
+    config = Config().set_hashing_config(files)
+    config._verifier = verifier
+    config.verify(root, bundle)
