@@ -1,21 +1,22 @@
-"""Serves one verified model over HTTP.
+"""Serves one model over HTTP, on a TCP port, a Unix socket or both: what is measured is what serves.
 
     python -m model_approval.validators.model_server --artifact DIR --manifest FILE --serving FILE --port 8080
+    python -m model_approval.validators.model_server --artifact DIR --socket PATH
 
-    GET  /healthz      200 once the model is loaded, with the artifact's digest
-    POST /v1/predict   {"inputs": {name: nested lists}} -> {"outputs": {name: nested lists}}
-
-It hashes the folder before it loads anything and ends if the bytes are not the expected ones. The promised headers are
-on every answer. The process listens first and then locks itself in: what it serves can open no connection, start no
-program and read no file but the model's.
+`server_app.py` lists the paths. On a port it hashes the folder before it loads anything and ends if the bytes are not
+the expected ones. The promised headers are on every answer. The process listens first and then locks itself in: what it
+serves can open no connection, start no program and read no file but the model's.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from model_approval.domain.deployment import ServingConfig
@@ -23,11 +24,18 @@ from model_approval.domain.errors import IntegrityError, ModelApprovalError
 from model_approval.domain.manifest import ArtifactManifest, manifest_of_folder, require_same_bytes
 from model_approval.validators.confinement import Reach, confine
 from model_approval.validators.contract import Bounds, plain_line, read_record
+from model_approval.validators.processors import usable_cpus
+from model_approval.validators.runtimes.choose import Wanted, open_runtime
+from model_approval.validators.server_app import AT_ONCE, Identity, ModelApplication, Options
+from model_approval.validators.server_listener import MAX_CONNECTIONS, Server, listen_tcp, listen_unix
+from model_approval.validators.server_status import Status
 
 log = logging.getLogger(__name__)
 
 _FILE_BYTES = 1024**2
 _OPEN_FILES = 4096
+_DEFAULT_BODY_MIB = 64
+_GPU_CONTROL = Path("/dev/nvidiactl")
 
 
 def verify_folder(folder: Path, expected_digest: str | None, manifest: ArtifactManifest | None) -> str:
@@ -58,53 +66,109 @@ def _read_token(path: Path | None, serving: ServingConfig) -> str | None:
     return token
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.create_server((host, port), backlog=128)
-    listener.set_inheritable(False)
-    return listener
+def _options(given: argparse.Namespace) -> Options:
+    serving = read_record(ServingConfig, given.serving) if given.serving else ServingConfig()
+    limit = serving.max_body_bytes if given.serving else _DEFAULT_BODY_MIB * 1024**2
+    return Options(
+        serving=serving,
+        max_body_bytes=given.max_body_mib * 1024**2 if given.max_body_mib else limit,
+        token=_read_token(given.token_file, serving),
+        at_once=given.at_once,
+        finite_inputs=not given.accept_nan,
+    )
+
+
+def _digest(given: argparse.Namespace) -> str | None:
+    """None on a Unix socket alone: whoever asks there put the files there, and verified them."""
+    manifest = read_record(ArtifactManifest, given.manifest) if given.manifest else None
+    if given.socket and given.port is None and manifest is None and given.expect_digest is None:
+        return None
+    return verify_folder(given.artifact, given.expect_digest, manifest)
+
+
+def _listen(given: argparse.Namespace) -> list[socket.socket]:
+    listeners = []
+    if given.socket:
+        listeners.append(listen_unix(given.socket))
+    if given.port is not None or not given.socket:
+        listeners.append(listen_tcp(given.host, 8080 if given.port is None else given.port))
+        if given.port_file:
+            given.port_file.write_text(str(listeners[-1].getsockname()[1]), encoding="ascii")
+    return listeners
+
+
+def _confine(given: argparse.Namespace) -> dict[str, str]:
+    bounds = Bounds(
+        memory_bytes=given.memory_mib * 1024**2,
+        file_bytes=_FILE_BYTES,
+        open_files=_OPEN_FILES,
+        unix_sockets=_GPU_CONTROL.exists(),
+    )
+    writable = (given.scratch,) if given.scratch else ()
+    locks = confine(bounds, Reach(readable=(given.artifact,), writable=writable), cpu_s=None)
+    for lock, state in locks.items():
+        log.info("%s %s", lock, state)
+    return locks
 
 
 def _serve(given: argparse.Namespace) -> None:
-    serving = read_record(ServingConfig, given.serving)
-    manifest = read_record(ArtifactManifest, given.manifest) if given.manifest else None
-    digest = verify_folder(given.artifact, given.expect_digest, manifest)
-    token = _read_token(given.token_file, serving)
-    listener = _listen(given.host, given.port)
-    if given.port_file:
-        given.port_file.write_text(str(listener.getsockname()[1]), encoding="ascii")
-    bounds = Bounds(memory_bytes=given.memory_mib * 1024**2, file_bytes=_FILE_BYTES, open_files=_OPEN_FILES)
-    for lock, state in confine(bounds, Reach(readable=(given.artifact,), writable=()), cpu_s=None).items():
-        log.info("%s %s", lock, state)
+    status = Status(given.events_file)
+    status.event("started")
+    digest = _digest(given)
+    options = _options(given)
+    listeners = _listen(given)
+    status.event("listening")
+    status.facts["confinement"] = _confine(given)
+    status.event("confined")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    identity = Identity(given.name, given.model_version, digest)
+    app = ModelApplication(identity, options, status)
+    server = Server(listeners, app, max_connections=given.max_connections)
+    server.start()
+    wanted = Wanted(given.model, given.threads or usable_cpus(), cuda=not given.cpu, allow_code=given.allow_code)
+    runtime = open_runtime(given.artifact, wanted)
+    app.serve(runtime)
+    status.event("loaded", device=runtime.device)
+    log.info("serving %s with %s %s (%s)", digest or given.artifact, runtime.name, runtime.version, runtime.device)
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: no later collection has to look through it
+    ended.wait()
+    server.stop()
 
-    import uvicorn
 
-    from model_approval.validators.onnx_session import find_model, open_model
-    from model_approval.validators.server_app import make_app
-
-    model = open_model(find_model(given.artifact, given.model), threads=given.threads)
-    log.info("serving %s on %s:%d (%s)", digest, *listener.getsockname()[:2], model.device)
-    app = make_app(model, serving, artifact_digest=digest, token=token)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_keep_alive=15
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="model_approval.validators.model_server", description=__doc__)
+    add = parser.add_argument
+    add("--artifact", type=Path, required=True, help="folder with the model's files")
+    add("--expect-digest", help="the artifact digest that the folder must have")
+    add("--manifest", type=Path, help="JSON file with the manifest that the folder must have")
+    add("--serving", type=Path, help="JSON file with the serving configuration")
+    add("--token-file", type=Path)
+    add("--model", help="path of the model's file in the folder, when there are several")
+    add("--name", default="model", help="the model's name in the paths of /v2")
+    add("--model-version", default="1", help="the model's version in the paths of /v2")
+    add("--socket", type=Path, help="Unix socket to listen on")
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, help="0: any free one; without --socket 8080")
+    add("--port-file", type=Path, help="file to write the port to, once it listens")
+    add("--events-file", type=Path, help="file that gets a line of JSON at each step of the start")
+    add("--scratch", type=Path, help="the only folder that the model may write to")
+    add("--threads", type=int, help="of one inference; as many as the container's quota, if not given")
+    add("--at-once", type=int, default=AT_ONCE, help="inferences at the same time; others wait")
+    add("--max-connections", type=int, default=MAX_CONNECTIONS)
+    add("--max-body-mib", type=int, help="instead of the serving configuration's limit")
+    add("--memory-mib", type=int, default=16 * 1024)
+    add("--accept-nan", action="store_true", help="pass NaN and infinity in binary inputs on to the model")
+    add("--cpu", action="store_true", help="do not use a GPU")
+    add("--allow-code", action="store_true", help="run code that comes with the artifact; it is confined like the rest")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="model_approval.validators.model_server", description=__doc__)
-    parser.add_argument("--artifact", type=Path, required=True, help="folder with the model's files")
-    parser.add_argument("--expect-digest", help="the artifact digest that the folder must have")
-    parser.add_argument("--serving", type=Path, required=True, help="JSON file with the serving configuration")
-    parser.add_argument("--manifest", type=Path, help="JSON file with the manifest that the folder must have")
-    parser.add_argument("--token-file", type=Path)
-    parser.add_argument("--model", help="path of the ONNX file in the folder, when there are several")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080, help="0: any free one")
-    parser.add_argument("--port-file", type=Path, help="file to write the port to, once it listens")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-mib", type=int, default=16 * 1024)
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         _serve(given)

@@ -6,12 +6,13 @@ Used by the benchmark's worker and by the model server. Never registers custom o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Device
+from model_approval.validators.runtimes.contract import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,15 +38,7 @@ _INTEGER_BELOW = 2
 """Made-up integers are 0 or 1: the only ones that are safe as an index into any vocabulary."""
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """One input of a model."""
-
-    name: str
-    dtype: str
-    """NumPy's name."""
-    shape: tuple[int | str | None, ...]
-    """Sizes; a name or None where any size goes."""
+InputSpec = TensorSpec
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,12 @@ class OpenModel:
     session: Any
     device: Device
     inputs: tuple[InputSpec, ...]
-    outputs: tuple[str, ...] = field(default=())
+    output_specs: tuple[TensorSpec, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs' names."""
+        return tuple(spec.name for spec in self.output_specs)
 
 
 def import_runtime() -> Any:  # noqa: ANN401  # the library ships no types
@@ -107,7 +105,15 @@ def open_model(path: Path, *, threads: int, want_cuda: bool = True) -> OpenModel
         raise EvidenceError(f"onnxruntime cannot load {path.name}: {err}") from err
     device = Device.CUDA if session.get_providers()[0] == _CUDA else Device.CPU
     inputs = tuple(_spec(item.name, item.type, item.shape) for item in session.get_inputs())
-    return OpenModel(session, device, inputs, tuple(item.name for item in session.get_outputs()))
+    outputs = tuple(_output_spec(item.name, item.type, item.shape) for item in session.get_outputs())
+    return OpenModel(session, device, inputs, outputs)
+
+
+def _output_spec(name: str, kind: str, shape: list[int | str | None]) -> TensorSpec:
+    """Classifiers from scikit-learn answer one map a row (`seq(map(int64,tensor(float)))`): a column for each key."""
+    if kind.startswith("seq(map("):
+        return TensorSpec(name, "float32", (None, None))
+    return TensorSpec(name, _DTYPES.get(kind, "unknown"), tuple(shape))
 
 
 def _spec(name: str, kind: str, shape: list[int | str | None]) -> InputSpec:
