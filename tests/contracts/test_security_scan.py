@@ -60,8 +60,10 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
         for protocol in (0, 2, 4)
     },
     # On no deny-list; the allow-list does not know them.
-    "unlisted.pkl": (a_pickle_that_calls("antigravity", "open"), "pickle.unlisted-import", Severity.HIGH),
-    "own-class.pkl": (a_pickle_that_calls("acme.models", "Scorer"), "pickle.unlisted-import", Severity.HIGH),
+    "unlisted.pkl": (a_pickle_that_calls("acme.tools", "launch"), "pickle.unlisted-import", Severity.HIGH),
+    "standard.pkl": (a_pickle_that_calls("statistics", "mean"), "pickle.unlisted-import", Severity.HIGH),
+    "own-class.pkl": (a_pickle_that_calls("acme.models", "Scorer"), "pickle.unknown-class", Severity.MEDIUM),
+    "computed.pkl": (b"\x80\x04cbuiltins\ndict\n)R)R.", "pickle.computed-call", Severity.HIGH),
     "dotted.pkl": (a_pickle_that_calls("numpy", "ndarray.tofile", protocol=4), "pickle.unlisted-import", Severity.HIGH),
     "inst.pkl": (b"(Vtrue\niposix\nsystem\n.", "pickle.dangerous-import", Severity.CRITICAL),
     "no-stop.pkl": (_BAD[:-1], "pickle.dangerous-import", Severity.CRITICAL),
@@ -72,9 +74,12 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "frame.pkl": (
         b"\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\x02os\x94N.", "pickle.frame", Severity.HIGH
     ),
-    # The name comes off the stack after a pop: no reader of the operations alone can tell it.
+    # The name comes off the stack after a pop: whoever reads the operations alone takes it for another.
+    "popped.pkl": (
+        b"\x80\x04\x8c\x05posix\x8c\x06systemN0\x93\x8c\x04true\x85R.", "pickle.dangerous-import", Severity.CRITICAL
+    ),
     "untold.pkl": (
-        b"\x80\x04\x8c\x05posix\x8c\x06systemN0\x93\x8c\x04true\x85R.", "pickle.import-untold", Severity.CRITICAL
+        b"\x80\x04\x8c\x05posixcbuiltins\nstr\n\x8c\x06system\x85R\x93.", "pickle.import-untold", Severity.CRITICAL
     ),
     "second-of-two.pkl": (pickle.dumps({"a": 1}) + _BAD, "pickle.dangerous-import", Severity.CRITICAL),
     "after-long-bytes.pkl": (
@@ -162,7 +167,6 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "tail.zlib": (zlib.compress(bytes(200)) + b"more", "bytes follow after the zlib stream"),
     "bomb.gz": (gzip.compress(bytes(200 * 1024**2), 9), "looks like a bomb"),
     "deep.zip": (_nested(7), "nested deeper"),
-    "model.gguf": (b"GGUF\x03\0\0\0" + bytes(50), "no scanner for gguf"),
     "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "no scanner for hdf5"),
     "model.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "no scanner for 7z"),
     "weights.bin": (b"\x01\x02\x03\x04" * 100, "format is not known"),

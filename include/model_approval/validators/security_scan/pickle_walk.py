@@ -1,26 +1,41 @@
-"""Reads a pickle's operations without running them, and names everything it would import.
+"""Runs a pickle's stack machine without its data: which names are imported, and what is done with them.
 
-Built on the standard library's `pickletools`, streamed: long tensor bytes are skipped, not held. Where this reading
-and an unpickler's could differ (names that come from odd places, operations across frame borders), it says so instead
-of guessing: whoever wrote the pickle chose the odd way.
+Values are whole numbers. Text and bytes are the offset where they stand in the file, everything else of interest (an
+imported name, an array's type) has a number below `OPAQUE`, all the rest is `OPAQUE`. So the walk knows exactly which
+two texts an import joins, and what is called, while it holds eight bytes for each memoised value and none of the data.
+It streams: a window of the file at a time, long arguments are passed over.
+
+Where unpicklers disagree with each other (operations across the border of a frame) it says so instead of guessing:
+whoever wrote the pickle chose the odd way.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO, cast
+from typing import Final, Protocol
 
-_SKIP_ABOVE_BYTES = 1024 * 1024
-_STRINGS = frozenset(
-    {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
-)
-_TRANSPARENT = frozenset({"FRAME", "PROTO"})
-_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
-_EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
+from model_approval.validators.security_scan import pickle_opcodes as op
+from model_approval.validators.security_scan.scan import Uncovered
+
+OPAQUE: Final = -1
+_TUPLE_OF: Final = -(1 << 50)
+"""A tuple whose first item is the text or bytes at an offset is this number minus the offset."""
+_WINDOW_BYTES: Final = 512 * 1024
+_SHORT_BYTES: Final = 260
+"""The longest operation of the fast loop: two bytes and a short text."""
+_MAX_NAME_BYTES: Final = 512
+_MAX_LINE_BYTES: Final = 16 * 1024**2
+_MAX_STACK: Final = 3_000_000
+_MAX_IMPORTS: Final = 20_000
+_MAX_MEMO: Final = 12_000_000
+"""Each takes eight bytes; a pickle of fifty megabytes made of nothing but short texts has seven million."""
+
+
+class BadPickle(Exception):
+    """No unpickler could read on: truncated, an unknown operation, an empty stack; the message says where."""
 
 
 class Oddity(StrEnum):
@@ -32,124 +47,432 @@ class Oddity(StrEnum):
     """An import by number, out of a registry of the loading process."""
     FRAME = "frame"
     """Frames that overlap, or an operation across the end of one: readers disagree what it means."""
+    COMPUTED_CALL = "computed_call"
+    """A call of something that is itself the result of a call."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Import:
-    """A name that the pickle would import, and where."""
+    """A name that the pickle imports, where first, and what it does with it."""
 
     module: str
     name: str
     offset: int
+    called: bool = False
+    """Called with arguments of the pickle's choice."""
+    made: bool = False
+    """Instantiated the way that `object.__reduce_ex__` writes: `__new__`, then `__setstate__` or attributes."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """A `numpy.dtype` that the pickle builds."""
+
+    item_bytes: int
+    holds_objects: bool
+
+
+@dataclass(slots=True)
 class Walk:
-    """What one pickle (from its first operation to STOP) does."""
+    """What one pickle (from its first operation to STOP) does; filled as far as the walk gets."""
 
-    imports: list[Import] = field(default_factory=list)
-    oddities: list[tuple[Oddity, int]] = field(default_factory=list)
-    operations: int = 0
-    number: int | None = None
-    """The last whole number in it; with three operations in all, the pickle is that number."""
-
-
-class _Skipped(bytes):
-    """Stands for bytes that were skipped; says their length and is otherwise empty."""
-
-    length = 0
-
-    def __len__(self) -> int:
-        return self.length
+    imports: dict[tuple[str, str], Import] = field(default_factory=dict)
+    oddities: dict[Oddity, int] = field(default_factory=dict)
+    nested: list[tuple[int, int]] = field(default_factory=list)
+    """Offset and length of bytes that the pickle has torch load as another file."""
+    gaps: list[str] = field(default_factory=list)
+    """What could not be followed."""
 
 
-class SkippingReader:
-    """A stream for `pickletools` that does not hold long arguments in memory."""
+class Source(Protocol):
+    """Random access to the bytes."""
 
-    def __init__(self, stream: IO[bytes], size_bytes: int) -> None:
-        self._stream, self._size = stream, size_bytes
+    size_bytes: int
 
-    def read(self, count: int = -1) -> bytes:
-        """Read; above a megabyte the bytes are passed over."""
-        if count <= _SKIP_ABOVE_BYTES:
-            return self._stream.read(count)
-        at = self._stream.tell()
-        skipped = _Skipped()
-        skipped.length = max(0, min(count, self._size - at))
-        self._stream.seek(at + skipped.length)
-        return skipped
-
-    def readline(self) -> bytes:
-        """Read to the next line end, at most a megabyte: a longer name is none."""
-        return self._stream.readline(_SKIP_ABOVE_BYTES)
-
-    def tell(self) -> int:
-        """The position in the stream."""
-        return self._stream.tell()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move in the stream."""
-        return self._stream.seek(offset, whence)
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from there."""
+        ...
 
 
-def walk_pickle(stream: IO[bytes], size_bytes: int, count_operation: Callable[[], None], walk: Walk) -> None:
-    """Walk one pickle, from where the stream stands to after its STOP, filling `walk` as far as it gets.
-
-    Args:
-        stream: Seekable; left behind STOP.
-        size_bytes: Of the whole stream.
-        count_operation: Called for each operation; may raise to stop.
-        walk: Filled while walking, so that a pickle that breaks off still shows what it would have run before.
-
-    Raises:
-        ValueError: Truncated, unknown operation, or malformed argument.
-    """
-    recent: list[str | None] = []  # the latest pushed strings, None for what is not a plain string
-    memo: dict[int, str | None] = {}
-    for name, argument, offset in _operations(SkippingReader(stream, size_bytes), walk, size_bytes):
-        count_operation()
-        walk.operations += 1
-        if name in _STRINGS:
-            recent.append(str(argument))
-        elif name in _GETS:
-            recent.append(memo.get(int(str(argument))))
-        elif name == "MEMOIZE":
-            memo[len(memo)] = recent[-1] if recent else None
-        elif name in _PUTS:
-            memo[int(str(argument))] = recent[-1] if recent else None
-        elif name not in _TRANSPARENT:
-            _note_import(walk, name, argument, offset, recent)
-            recent = [None]
-        del recent[:-2]
+Thing = Import | ArrayType
+OnArray = Callable[["Machine", int], int]
+"""Called when an array that stands in the stream is announced; gets the offset, returns the one behind the array."""
 
 
-def _note_import(walk: Walk, name: str, argument: object, offset: int, recent: list[str | None]) -> None:
-    if name in ("GLOBAL", "INST"):
-        module, _, attribute = str(argument).partition(" ")
-        walk.imports.append(Import(module, attribute, offset))
-    elif name == "STACK_GLOBAL":
-        if len(recent) == 2 and recent[0] is not None and recent[1] is not None:
-            walk.imports.append(Import(recent[0], recent[1], offset))
+class Machine:
+    """One walk over one pickle."""
+
+    def __init__(
+        self, source: Source, walk: Walk, spend: Callable[[int], None], on_array: OnArray | None = None
+    ) -> None:
+        """Prepare a walk.
+
+        Args:
+            source: The bytes.
+            walk: Filled while walking, so that a pickle that breaks off still shows what it would have run before.
+            spend: Called with the number of bytes of each window; may raise to stop.
+            on_array: Follows joblib's arrays; without it their announcement is an ordinary object.
+        """
+        self.source, self.walk = source, walk
+        self.stack: list[int] = []
+        self.memo = array("q")
+        self._marks: list[int] = []
+        self._things: list[Thing] = []
+        self._codes: dict[tuple[str, str], int] = {}
+        self._spend, self._on_array = spend, on_array
+        self._frame_end = 0
+        self._numbered_with_gaps = False
+        self._restart = False
+        """The fast loop must read its settings again."""
+
+    def run(self, start: int) -> int:
+        """Walk from an offset to behind STOP; returns that offset.
+
+        Raises:
+            BadPickle: It breaks off.
+            Uncovered: It is larger than the walk may be.
+        """
+        at = start
+        while True:
+            window = self.source.read_at(at, _WINDOW_BYTES)
+            if not window:
+                raise BadPickle(f"it ends without STOP at byte {at}")
+            self._spend(len(window))
+            self._check_size()
+            try:
+                at, stopped = self._run_window(window, at)
+            except IndexError as err:
+                raise BadPickle(f"an operation near byte {at} lacks its operands or its argument") from err
+            if at > self.source.size_bytes:
+                raise BadPickle("its last argument is longer than the file")
+            if stopped:
+                return at
+
+    def _check_size(self) -> None:
+        if len(self.stack) > _MAX_STACK or len(self._marks) > _MAX_STACK or len(self.memo) > _MAX_MEMO:
+            raise Uncovered("a pickle that keeps more values at a time than the scan follows")
+
+    def _run_window(self, window: bytes, base: int) -> tuple[int, bool]:  # noqa: C901  # one loop, for speed
+        """The fast loop: the operations that make up the bulk of any pickle. The rest goes to `_rare`."""
+        stack, memo, marks, fixed = self.stack, self.memo, self._marks, op.FIXED
+        push, memoize = stack.append, self._refuse_memoize if self._numbered_with_gaps else memo.append
+        at_end = base + len(window) >= self.source.size_bytes
+        limit = len(window) if at_end else max(1, len(window) - _SHORT_BYTES)
+        frame_end = self._frame_end - base
+        if 0 < frame_end < limit:
+            limit = frame_end
+        at = 0
+        while at < limit:
+            code = window[at]
+            if length := fixed[code]:
+                push(OPAQUE)
+                at += length
+            elif code == op.MEMOIZE:
+                memoize(stack[-1])
+                at += 1
+            elif code == op.SHORT_BINUNICODE:
+                push(base + at)
+                at += 2 + window[at + 1]
+            elif code == op.BINGET:
+                self._get(window[at + 1], base + at)
+                at += 2
+            elif code == op.BINPUT and window[at + 1] == len(memo):
+                memoize(stack[-1])
+                at += 2
+            elif code == op.MARK:
+                marks.append(len(stack))
+                at += 1
+            elif code == op.SETITEMS or code == op.APPENDS or code == op.ADDITEMS:
+                del stack[marks.pop() :]
+                at += 1
+            elif code == op.STOP:
+                stack.pop()
+                self._check_frame(base + at + 1)
+                return base + at + 1, True
+            else:
+                at = self._rare(code, base + at) - base
+                if self._restart or at >= limit:
+                    self._restart = False
+                    break
+        self._check_frame(base + at)
+        return base + at, False
+
+    def _check_frame(self, at: int) -> None:
+        """Frames end where an operation ends. Called where the fast loop stops, which it does at a frame's end."""
+        if self._frame_end and at >= self._frame_end:
+            if at > self._frame_end:
+                self._odd(Oddity.FRAME, self._frame_end)
+            self._frame_end = 0
+
+    # ------------------------------------------------------------------------------------------------ rare operations
+
+    def _rare(self, code: int, at: int) -> int:
+        """Carry out an operation; returns the offset behind it."""
+        behind = self._values(code, at)
+        if behind is None:
+            behind = self._calls(code, at)
+        if behind is None:
+            behind = self._lines(code, at)
+        if behind is None:
+            raise BadPickle(f"byte {at} holds {bytes([code])!r}, which is no operation")
+        if behind > self.source.size_bytes:
+            raise BadPickle(f"the argument of the operation at byte {at} is longer than the file")
+        if self._frame_end and behind > self._frame_end and code != op.FRAME:
+            self._odd(Oddity.FRAME, at)
+            self._frame_end = 0
+        return behind
+
+    def _values(self, code: int, at: int) -> int | None:  # noqa: C901  # a table of operations, each one line
+        stack = self.stack
+        if width := op.LONG_ARGUMENT.get(code):
+            length = self._number(at + 1, width)
+            stack.append(at if code in op.TEXTS or code in op.BYTES else OPAQUE)
+            return at + 1 + width + length
+        if code in (op.TUPLE1, op.TUPLE2, op.TUPLE3):
+            count = code - op.TUPLE1 + 1
+            first = stack[-count]
+            del stack[-count:]
+            stack.append(_TUPLE_OF - first if first >= 0 else OPAQUE)
+        elif code in (op.TUPLE, op.LIST, op.DICT, op.FROZENSET):
+            mark = self._marks.pop()
+            first = stack[mark] if code == op.TUPLE and mark < len(stack) else OPAQUE
+            del stack[mark:]
+            stack.append(_TUPLE_OF - first if first >= 0 else OPAQUE)
+        elif code in (op.APPEND, op.SETITEM):
+            del stack[-1 if code == op.APPEND else -2 :]
+            self._need_value()
+        elif code == op.POP:
+            # As the unpickler does: with nothing above the mark, the mark itself goes.
+            if self._marks and self._marks[-1] == len(stack):
+                self._marks.pop()
+            else:
+                stack.pop()
+        elif code == op.POP_MARK:
+            del stack[self._marks.pop() :]
+        elif code == op.DUP:
+            stack.append(stack[-1])
+        elif code == op.BINPERSID:
+            stack[-1] = OPAQUE
+        elif code != op.READONLY_BUFFER:
+            return self._memo(code, at)
+        return at + 1
+
+    def _memo(self, code: int, at: int) -> int | None:
+        if code == op.BINPUT:
+            self._put(self._number(at + 1, 1))
+            return at + 2
+        if code == op.LONG_BINPUT:
+            self._put(self._number(at + 1, 4))
+            return at + 5
+        if code == op.LONG_BINGET:
+            self._get(self._number(at + 1, 4), at)
+            return at + 5
+        if code == op.PROTO:
+            return at + 2
+        if code == op.FRAME:
+            if self._frame_end:
+                self._odd(Oddity.FRAME, at)
+            self._restart = True
+            self._frame_end = at + 9 + self._number(at + 1, 8)
+            if self._frame_end > self.source.size_bytes:
+                self._odd(Oddity.FRAME, at)
+            return at + 9
+        return None
+
+    def _calls(self, code: int, at: int) -> int | None:
+        stack = self.stack
+        if code == op.STACK_GLOBAL:
+            name, module = stack.pop(), stack.pop()
+            self._import_from_stack(module, name, at)
+        elif code == op.REDUCE:
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(self._call(function, arguments, at))
+        elif code in (op.NEWOBJ, op.NEWOBJ_EX):
+            del stack[-1 if code == op.NEWOBJ else -2 :]
+            return self._make(stack.pop(), at)
+        elif code == op.OBJ:
+            mark = self._marks.pop()
+            function = stack[mark]
+            del stack[mark:]
+            stack.append(self._call(function, OPAQUE, at))
+        elif code == op.BUILD:
+            stack.pop()
+            self._need_value()
+        elif code in (op.EXT1, op.EXT2, op.EXT4):
+            self._odd(Oddity.EXTENSION, at)
+            stack.append(OPAQUE)
+            return at + 1 + {op.EXT1: 1, op.EXT2: 2, op.EXT4: 4}[code]
         else:
-            walk.oddities.append((Oddity.UNTOLD_IMPORT, offset))
-    elif name in _EXTENSIONS:
-        walk.oddities.append((Oddity.EXTENSION, offset))
-    elif isinstance(argument, int):
-        walk.number = argument
+            return None
+        return at + 1
+
+    def _lines(self, code: int, at: int) -> int | None:
+        if code not in op.LINES:
+            return None
+        lines, behind = self._read_lines(at + 1, op.LINES[code])
+        if code in (op.GLOBAL, op.INST):
+            if code == op.INST:
+                del self.stack[self._marks.pop() :]
+            self._push_import(_text(lines[0]), _text(lines[1]), at)
+            if code == op.INST:
+                self.stack.append(self._call(self.stack.pop(), OPAQUE, at))
+        elif code == op.GET:
+            self._get(_decimal(lines[0], at), at)
+        elif code == op.PUT:
+            self._put(_decimal(lines[0], at))
+        else:
+            self.stack.append(at if code in op.TEXTS else OPAQUE)
+        return behind
+
+    # -------------------------------------------------------------------------------------------------------- helpers
+
+    def _get(self, index: int, at: int) -> None:
+        if index >= len(self.memo):
+            raise BadPickle(f"byte {at} asks for a value that was never kept")
+        self.stack.append(self.memo[index])
+
+    def _put(self, index: int) -> None:
+        memo, value = self.memo, self.stack[-1]
+        if index < len(memo):
+            memo[index] = value
+            return
+        if index > _MAX_MEMO:
+            raise Uncovered("a pickle that numbers its values beyond what the scan follows")
+        if index > len(memo):
+            self._numbered_with_gaps = self._restart = True
+            memo.extend([OPAQUE] * (index - len(memo)))
+        memo.append(value)
+
+    def _refuse_memoize(self, value: int) -> None:
+        # MEMOIZE numbers by how many values are kept. No pickler mixes it with numbers of its own choice.
+        raise Uncovered("a pickle that numbers its values in two ways, so that readers may disagree")
+
+    def _need_value(self) -> None:
+        if not self.stack:
+            raise IndexError
+
+    def _import_from_stack(self, module: int, name: int, at: int) -> None:
+        texts = self.text_at(module), self.text_at(name)
+        if texts[0] is None or texts[1] is None:
+            self._odd(Oddity.UNTOLD_IMPORT, at)
+            self.stack.append(OPAQUE)
+        else:
+            self._push_import(texts[0], texts[1], at)
+
+    def _push_import(self, module: str, name: str, at: int) -> None:
+        self.stack.append(self.import_of(module, name, at))
+
+    def import_of(self, module: str, name: str, at: int) -> int:
+        """Note an import; returns its number."""
+        code = self._codes.get((module, name))
+        if code is None:
+            if len(self._codes) >= _MAX_IMPORTS:
+                raise Uncovered(f"a pickle that imports more than {_MAX_IMPORTS} names")
+            found = self.walk.imports.setdefault((module, name), Import(module, name, at))
+            code = self._codes[module, name] = self.code_of(found)
+        return code
+
+    def _call(self, function: int, arguments: int, at: int) -> int:
+        """Note a call; returns the number of its result."""
+        called = self.thing(function)
+        if not isinstance(called, Import):
+            self._odd(Oddity.COMPUTED_CALL, at)
+            return OPAQUE
+        called.called = True
+        first = _TUPLE_OF - arguments if arguments <= _TUPLE_OF else None
+        if (called.module, called.name) == ("numpy", "dtype") and first is not None:
+            return self.code_of(simple_array_type(self.text_at(first)))
+        if (called.module, called.name) == ("torch.storage", "_load_from_bytes"):
+            self._load_nested(first)
+        return OPAQUE
+
+    def _load_nested(self, at: int | None) -> None:
+        width = op.BYTES.get(self.source.read_at(at, 1)[0]) if at is not None else None
+        if at is None or width is None:
+            self.walk.gaps.append("a torch file inside of the pickle, which the scan does not find")
+        else:
+            self.walk.nested.append((at + 1 + width, self._number(at + 1, width)))
+
+    def _make(self, kind: int, at: int) -> int:
+        made = self.thing(kind)
+        if not isinstance(made, Import):
+            self._odd(Oddity.COMPUTED_CALL, at)
+        else:
+            made.made = True
+            if self._on_array and (made.module, made.name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
+                behind = self._on_array(self, at + 1)
+                self.stack.append(OPAQUE)
+                return behind
+        self.stack.append(OPAQUE)
+        return at + 1
+
+    def thing(self, code: int) -> Thing | None:
+        """What a number stands for, when it is an import or an array type."""
+        return self._things[-2 - code] if _TUPLE_OF < code < OPAQUE else None
+
+    def code_of(self, thing: Thing) -> int:
+        """A number for something of interest."""
+        self._things.append(thing)
+        return -1 - len(self._things)
+
+    def text_at(self, at: int) -> str | None:
+        """The text that was pushed at an offset; None when it is no text, or too long for a name."""
+        if at < 0:
+            return None
+        head = self.source.read_at(at, 9 + _MAX_NAME_BYTES)
+        width = op.TEXTS.get(head[0])
+        if width is None:
+            return None
+        if width == 0:
+            line = head[1:].split(b"\n", 1)[0]
+            text = _unescaped(line, quoted=head[0] == op.code_of("STRING"))
+            return text if len(line) <= _MAX_NAME_BYTES else None
+        length = int.from_bytes(head[1 : 1 + width], "little")
+        return _text(head[1 + width : 1 + width + length]) if length <= _MAX_NAME_BYTES else None
+
+    def _number(self, at: int, width: int) -> int:
+        data = self.source.read_at(at, width)
+        if len(data) < width:
+            raise BadPickle(f"it breaks off at byte {at}")
+        return int.from_bytes(data, "little")
+
+    def _read_lines(self, at: int, count: int) -> tuple[list[bytes], int]:
+        size = 1024
+        while True:
+            data = self.source.read_at(at, size)
+            parts = data.split(b"\n", count)
+            if len(parts) > count:
+                return parts[:count], at + sum(len(part) + 1 for part in parts[:count])
+            if len(data) < size or size >= _MAX_LINE_BYTES:
+                raise BadPickle(f"the line at byte {at} does not end")
+            size *= 16
+
+    def _odd(self, oddity: Oddity, at: int) -> None:
+        self.walk.oddities.setdefault(oddity, at)
 
 
-def _operations(reader: SkippingReader, walk: Walk, size_bytes: int) -> Iterator[tuple[str, object, int]]:
-    """Operations with their offsets; notes frames that overlap or that an operation straddles."""
-    frame_end, previous = 0, 0
-    for opcode, argument, position in pickletools.genops(cast("IO[bytes]", reader)):
-        offset = position or 0
-        if previous < frame_end < offset:
-            walk.oddities.append((Oddity.FRAME, previous))
-        previous = offset
-        if opcode.name == "FRAME":
-            if offset < frame_end:
-                walk.oddities.append((Oddity.FRAME, offset))
-            frame_end = reader.tell() + int(str(argument))
-            if frame_end > size_bytes:
-                walk.oddities.append((Oddity.FRAME, offset))
-        yield opcode.name, argument, offset
+def simple_array_type(described: str | None) -> ArrayType:
+    """An array type by NumPy's short name, such as `f8`, `<i4`, `U10`; unknown ones hold objects as far as we know."""
+    text = (described or "").lstrip("<>=|")
+    kind, digits = text[:1], text[1:]
+    if kind in "biufcmMSaV?" and digits.isdecimal() and kind:
+        return ArrayType(int(digits), kind == "V")
+    if kind == "U" and digits.isdecimal():
+        return ArrayType(4 * int(digits), False)
+    return ArrayType(0, True)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _unescaped(line: bytes, *, quoted: bool) -> str:
+    """A text of protocol 0: `UNICODE` escapes what is not Latin-1, `STRING` is a Python literal of bytes."""
+    body = line.strip()[1:-1] if quoted else line
+    return body.decode("unicode_escape" if quoted else "raw_unicode_escape", "backslashreplace")
+
+
+def _decimal(line: bytes, at: int) -> int:
+    if not line.strip().isdigit():
+        raise BadPickle(f"the number at byte {at} is none")
+    return int(line)

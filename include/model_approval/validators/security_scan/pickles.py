@@ -1,32 +1,30 @@
-"""Pickles: bare, stacked, in the old torch format. Every import is judged, whatever would use it.
-
-Two opinions are joined: our default-deny walk, and picklescan's list of modules known to be dangerous, used as a
-library since its exit code calls much clean that it could not read.
-"""
+"""Pickles: bare, stacked, by joblib with arrays between, in the old torch format. Every import is judged."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from typing import IO, cast
 
 from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
-from model_approval.validators.security_scan.allowed_globals import is_allowed
-from model_approval.validators.security_scan.pickle_walk import Import, Oddity, SkippingReader, Walk, walk_pickle
+from model_approval.validators.security_scan.joblib_arrays import read_announcement
+from model_approval.validators.security_scan.pickle_rules import Standing, calls_its_arguments, standing_of
+from model_approval.validators.security_scan.pickle_walk import BadPickle, Import, Machine, Oddity, Walk
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _TORCH_PICKLES = 5
 """Magic number, protocol, system, object, storage keys; raw tensor bytes follow."""
-_PICKLESCAN_OPERATIONS = 2_000_000
-"""picklescan holds all operations in memory, about 40 bytes for each byte of the file."""
+_MAX_NESTED = 3
 _ADVICE = "save the weights as safetensors or ONNX, which cannot run code"
-_DANGEROUS_IMPORT = Rule("pickle.dangerous-import", Severity.CRITICAL, _ADVICE)
-_UNLISTED_IMPORT = Rule("pickle.unlisted-import", Severity.HIGH, f"{_ADVICE}; or have a reviewer accept this name")
+_ACCEPT = f"{_ADVICE}; or have a reviewer accept this name"
+_DANGEROUS = Rule("pickle.dangerous-import", Severity.CRITICAL, _ADVICE)
+_UNLISTED = Rule("pickle.unlisted-import", Severity.HIGH, _ACCEPT)
+_UNKNOWN = Rule("pickle.unknown-class", Severity.MEDIUM, _ACCEPT)
+_TWO_READINGS = Rule("pickle.two-readings", Severity.HIGH, _ADVICE)
 _ODDITIES = {
     Oddity.UNTOLD_IMPORT: (
         Rule("pickle.import-untold", Severity.CRITICAL, _ADVICE),
@@ -40,129 +38,169 @@ _ODDITIES = {
         Rule("pickle.frame", Severity.HIGH, _ADVICE),
         "has frames that overlap or cut an operation in two, so that readers disagree what it does",
     ),
+    Oddity.COMPUTED_CALL: (
+        Rule("pickle.computed-call", Severity.HIGH, _ADVICE),
+        "calls something that it computes while loading, so that no list of names tells what runs",
+    ),
 }
 
 
-@dataclass
-class _Found:
-    imports: dict[tuple[str, str], Import] = field(default_factory=dict)
-    oddities: dict[Oddity, int] = field(default_factory=dict)
-    operations: int = 0
+class BlobSource:
+    """A blob as `pickle_walk.Source`."""
 
-    def take(self, walk: Walk) -> None:
-        for item in walk.imports:
-            self.imports.setdefault((item.module, item.name), item)
-        for oddity, offset in walk.oddities:
-            self.oddities.setdefault(oddity, offset)
-        self.operations += walk.operations
+    def __init__(self, blob: Blob) -> None:
+        self._stream, self.size_bytes = blob.stream, blob.size_bytes
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from an offset."""
+        self._stream.seek(offset)
+        return self._stream.read(count)
 
 
 class PickleScanner:
-    """Scans `pickle` files."""
+    """Scans `pickle`."""
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Walk all pickles in the blob. Raises Uncovered when it breaks off or something else follows."""
         scan_pickles(blob, scan)
 
 
-def scan_pickles(blob: Blob, scan: FileScan, *, start: int = 0) -> None:
+def scan_pickles(blob: Blob, scan: FileScan, *, start: int = 0, own_modules: Iterable[str] = ()) -> None:
     """Walk the pickles from an offset to the end of a blob, and record what they would import.
+
+    Args:
+        blob: What holds them.
+        scan: Takes findings and gaps.
+        start: Offset of the first.
+        own_modules: Prefixes of modules that the loader looks up in the archive itself and not in Python, where a
+            scanner has read that code: TorchScript's `__torch__`.
 
     Raises:
         Uncovered: They break off, or bytes follow that are no pickle; what was found before is recorded all the same.
     """
-    found = _Found()
+    pickles = _Pickles(blob, scan)
     try:
-        _walk_all(blob, scan, found, start)
+        pickles.walk_all(start)
     finally:
-        _record(blob, scan, found, start)
+        pickles.record(tuple(own_modules))
 
 
-def _walk_all(blob: Blob, scan: FileScan, found: _Found, start: int) -> None:
-    def count() -> None:
-        scan.budget.pickle_operations += 1
-        if scan.budget.pickle_operations > scan.budget.max_pickle_operations:
-            raise Uncovered(f"more than {scan.budget.max_pickle_operations} pickle operations")
+@dataclass
+class _Reading:
+    """A reading of raw bytes as operations, by a loader that knows nothing of joblib."""
 
-    blob.stream.seek(start)
-    pickles, is_torch = 0, False
-    while blob.stream.tell() < blob.size_bytes:
-        walk, at = Walk(), blob.stream.tell()
+    walk: Walk
+    at: int
+
+
+class _Pickles:
+    def __init__(self, blob: Blob, scan: FileScan) -> None:
+        self._blob, self._scan, self._source = blob, scan, BlobSource(blob)
+        self._walk = Walk()
+        self._readings: list[_Reading] = []
+        self._depth = 0
+
+    def walk_all(self, start: int) -> None:
+        at, count = start, 0
+        is_torch = self._source.read_at(start, len(_TORCH_MAGIC)) == _TORCH_MAGIC
+        while at < self._blob.size_bytes:
+            at = self._walk_one(at)
+            count += 1
+            if is_torch and count == _TORCH_PICKLES:
+                return  # raw tensor bytes follow, which torch copies into storages
+        if is_torch:
+            raise Uncovered("an old torch file that ends before its tensors")
+
+    def _walk_one(self, at: int) -> int:
+        machine = Machine(self._source, self._walk, self._scan.budget.spend_pickle_bytes, self._on_array)
         try:
-            walk_pickle(blob.stream, blob.size_bytes, count, walk)
-        except (ValueError, IndexError, KeyError, OverflowError) as err:
-            raise Uncovered(
-                f"what begins at byte {at} breaks off as a pickle: {plain_line(str(err), limit=200)}"
-            ) from err
-        finally:
-            found.take(walk)
-        pickles += 1
-        is_torch = is_torch or (pickles == 1 and walk.operations <= 3 and walk.number == _TORCH_MAGIC)
-        if is_torch and pickles == _TORCH_PICKLES:
-            return  # raw tensor bytes follow, which torch copies into storages
-    if is_torch:
-        raise Uncovered("an old torch file that ends before its tensors")
+            return machine.run(at)
+        except BadPickle as err:
+            told = plain_line(str(err), limit=200)
+            raise Uncovered(f"what begins at byte {at} breaks off as a pickle: {told}") from err
+
+    def _on_array(self, machine: Machine, at: int) -> int:
+        announced = read_announcement(machine, at)
+        begin = announced.begin
+        if announced.holds_objects:
+            if self._depth >= _MAX_NESTED:
+                raise Uncovered(f"arrays of objects nested deeper than {_MAX_NESTED} levels")
+            self._depth += 1
+            try:
+                return self._walk_one(begin)
+            finally:
+                self._depth -= 1
+        end = begin + announced.byte_count
+        if end > self._blob.size_bytes:
+            raise BadPickle(f"the array at byte {begin} is longer than the file")
+        self._read_as_operations(machine, begin)
+        return end
+
+    def _read_as_operations(self, machine: Machine, begin: int) -> None:
+        """`pickle.load` would take the numbers for operations: they must not be a program for it."""
+        if self._depth:
+            return
+        reading = _Reading(Walk(), begin)
+        other = Machine(self._source, reading.walk, self._scan.budget.spend_pickle_bytes)
+        other.stack = [-1] * min(len(machine.stack) + 1, 1000)
+        with contextlib.suppress(BadPickle, Uncovered):  # it stumbles, as it should; what it imported until then counts
+            other.run(begin)
+        if reading.walk.imports or reading.walk.oddities:
+            self._readings.append(reading)
+
+    # --------------------------------------------------------------------------------------------------- what it means
+
+    def record(self, own_modules: tuple[str, ...]) -> None:
+        own = tuple(f"{module}." for module in own_modules)
+        foreign = [one for one in self._walk.imports.values() if not f"{one.module}.".startswith(own or ("\0",))]
+        standings = {id(one): standing_of(one) for one in foreign}
+        runs_others = any(calls_its_arguments(one) for one in foreign)
+        for one in sorted(foreign, key=lambda one: (one.module, one.name)):
+            standing = standings[id(one)]
+            if standing is Standing.UNKNOWN and runs_others:
+                standing = Standing.UNLISTED
+            self._report(one, standing)
+        for oddity, at in sorted(self._walk.oddities.items()):
+            rule, message = _ODDITIES[oddity]
+            self._scan.add(self._blob, rule, message, subject=oddity, offset=at)
+        self._record_readings()
+        for gap in self._walk.gaps:
+            self._scan.gap(gap)
+        for begin, length in self._walk.nested:
+            self._scan.unpack(self._blob, f"bytes at {begin}", cast("IO[bytes]", _Slice(self._source, begin, length)))
+
+    def _report(self, one: Import, standing: Standing) -> None:
+        name = plain_line(f"{one.module}.{one.name}", limit=200)
+        does = "calls" if one.called else "imports"
+        if standing is Standing.DANGEROUS:
+            message = f"loading it {does} {name}, which runs commands, files or code of the sender's choice"
+            self._scan.add(self._blob, _DANGEROUS, message, subject=name, offset=one.offset)
+        elif standing is Standing.UNLISTED:
+            message = f"loading it {does} {name}, which is not on the list of names known to be harmless"
+            self._scan.add(self._blob, _UNLISTED, message, subject=name, offset=one.offset)
+        elif standing is Standing.UNKNOWN:
+            message = f"loading it makes objects of {name}, a class that only its authors can vouch for"
+            self._scan.add(self._blob, _UNKNOWN, message, subject=name, offset=one.offset)
+            self._scan.gap(f"what the class {name} does when it is loaded")
+
+    def _record_readings(self) -> None:
+        for reading in self._readings:
+            bad = [one for one in reading.walk.imports.values() if standing_of(one) is not Standing.HARMLESS]
+            names = ", ".join(plain_line(f"{one.module}.{one.name}", limit=100) for one in bad[:5])
+            if bad:
+                message = f"the numbers of an array are at the same time a program that imports {names}"
+                self._scan.add(self._blob, _TWO_READINGS, message, subject=names, offset=reading.at)
 
 
-def _record(blob: Blob, scan: FileScan, found: _Found, start: int) -> None:
-    dangerous = set(_known_dangerous(found.imports))
-    second = _second_opinion(blob, start) if found.operations <= _PICKLESCAN_OPERATIONS else {}
-    for key, danger in second.items():
-        found.imports.setdefault(key, Import(*key, offset=start))
-        if danger:
-            dangerous.add(key)
-    for key, item in sorted(found.imports.items()):
-        if key in dangerous:
-            _report_import(blob, scan, item, dangerous=True)
-        elif not is_allowed(*key):
-            _report_import(blob, scan, item, dangerous=False)
-    for oddity, offset in found.oddities.items():
-        rule, message = _ODDITIES[oddity]
-        scan.add(blob, rule, message, offset=offset)
+class _Slice(io.RawIOBase):
+    """A part of a blob as a stream."""
 
+    def __init__(self, source: BlobSource, begin: int, length: int) -> None:
+        self._source, self._at, self._end = source, begin, begin + length
 
-def _report_import(blob: Blob, scan: FileScan, item: Import, *, dangerous: bool) -> None:
-    name = plain_line(f"{item.module}.{item.name}", limit=200)
-    if dangerous:
-        message = f"loading it imports {name}, which runs commands, files or code of the sender's choice"
-        scan.add(blob, _DANGEROUS_IMPORT, message, offset=item.offset)
-    else:
-        message = f"loading it imports {name}, which is not on the list of names known to be harmless"
-        scan.add(blob, _UNLISTED_IMPORT, message, offset=item.offset)
-
-
-@cache
-def _dangerous_names() -> dict[str, str | set[str]]:
-    from picklescan import scanner
-
-    logging.getLogger("picklescan").setLevel(logging.CRITICAL)  # it logs each finding, we report them
-    return cast("dict[str, str | set[str]]", scanner._unsafe_globals)
-
-
-def _known_dangerous(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those that picklescan lists, by module, parent module or name."""
-    listed = _dangerous_names()
-    result = []
-    for module, name in keys:
-        parts = module.split(".")
-        parents = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        names = listed.get(module, "")
-        exact = name == names if isinstance(names, str) else name in names
-        if exact or any(listed.get(parent) == "*" for parent in parents):
-            result.append((module, name))
-    return result
-
-
-def _second_opinion(blob: Blob, start: int) -> dict[tuple[str, str], bool]:
-    """Every import that picklescan reads out of the same bytes, and whether it calls it dangerous."""
-    from picklescan import scanner
-
-    blob.stream.seek(start)
-    result: dict[tuple[str, str], bool] = {}
-    # It gives up with many kinds of errors on broken input, which our own walk has reported as uncovered by then.
-    with contextlib.suppress(ValueError, IndexError, KeyError, OSError, AttributeError, TypeError):
-        reader = cast("IO[bytes]", SkippingReader(blob.stream, blob.size_bytes))
-        for item in scanner.scan_pickle_bytes(reader, blob.name).globals:
-            key = (str(item.module), str(item.name))
-            result[key] = item.safety is scanner.SafetyLevel.Dangerous
-    return result
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
+        wanted = self._end - self._at if count < 0 else min(count, self._end - self._at)
+        data = self._source.read_at(self._at, wanted)
+        self._at += len(data)
+        return data

@@ -54,17 +54,23 @@ class Budget:
     max_unfolded_bytes: int = 64 * 1024**3
     max_ratio: int = 200
     """Unfolded bytes for each byte of the file; compressed tensors reach 10, sparse ones 100."""
-    max_pickle_operations: int = 50_000_000
-    """About 15 seconds of walking."""
+    max_pickle_bytes: int = 4 * 1024**3
+    """Of operations and short values, which are walked one by one; long values are passed over and do not count."""
     members: int = 0
     unfolded_bytes: int = 0
-    pickle_operations: int = 0
+    pickle_bytes: int = 0
 
     def spend_member(self) -> None:
         """Count one archive member. Raises Uncovered beyond the limit."""
         self.members += 1
         if self.members > self.max_members:
             raise Uncovered(f"more than {self.max_members} archive members")
+
+    def spend_pickle_bytes(self, count: int) -> None:
+        """Count bytes of pickles that are walked. Raises Uncovered beyond the limit."""
+        self.pickle_bytes += count
+        if self.pickle_bytes > self.max_pickle_bytes:
+            raise Uncovered(f"more than {self.max_pickle_bytes} bytes of pickle operations")
 
     def spend_bytes(self, count: int, *, file_bytes: int) -> None:
         """Count unfolded bytes. Raises Uncovered beyond the total or the ratio."""
