@@ -260,9 +260,14 @@ def _call(node: nodes.Call, known: _Analysis) -> Iterator[Trouble]:
             yield Trouble(_COSTLY, "it counts to a number that would keep the server busy", "range", node.lineno)
     elif isinstance(called, nodes.Getattr) and called.attr in _DANGEROUS_CALLS:
         yield Trouble(_CALL, f"it calls the method {called.attr!r}", called.attr, node.lineno)
-    elif isinstance(called, nodes.Getattr) and called.attr == "format" and known.pieces:
-        if _fold(called.node, known) is None and _builds_text(called.node, known):
-            yield Trouble(_BUILT, "it formats a text that it puts together", "format", node.lineno)
+    elif _formats_built_text(called, known):
+        yield Trouble(_BUILT, "it formats a text that it puts together", "format", node.lineno)
+
+
+def _formats_built_text(called: nodes.Node, known: _Analysis) -> bool:
+    if not isinstance(called, nodes.Getattr) or called.attr != "format" or not known.pieces:
+        return False
+    return _fold(called.node, known) is None and _builds_text(called.node, known)
 
 
 def _is_huge(node: nodes.Expr) -> bool:

@@ -20,6 +20,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "arrays:NumpyScanner": ("npy",),
     "tensors:SafetensorsScanner": ("safetensors",),
     "onnx_models:OnnxScanner": ("onnx",),
+    "gguf_models:GgufScanner": ("gguf",),
     "texts:JsonScanner": ("json",),
     "texts:YamlScanner": ("yaml",),
     "texts:TextScanner": ("text", "markdown", "csv", "jsonl", "empty"),
