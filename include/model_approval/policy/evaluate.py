@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from model_approval.domain.evidence import Device, Evidence, RuleOutcome, StoredEvidence, Verdict
 from model_approval.domain.manifest import ArtifactManifest
+from model_approval.policy.acceptance import moment_of, sort_findings
 from model_approval.policy.limits import Judgement, judge_limit, limit_words
 from model_approval.policy.readiness import Readiness, readiness
 from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy, MetricLimit
@@ -29,6 +31,8 @@ class _Ground:
     evidence: Evidence
     manifest: ArtifactManifest
     has_champion: bool
+    at: datetime
+    """When the evidence came home, for acceptances that end on a date."""
 
 
 def evaluate_checks(
@@ -60,7 +64,7 @@ def _evaluate_check(
     problem = _why_unusable(check, stored, manifest)
     if problem or stored is None or stored.evidence is None:
         return [_outcome(check, rule, Judgement(Verdict.ERRORED, problem)) for rule in check.rules]
-    ground = _Ground(check, stored.evidence, manifest, has_champion)
+    ground = _Ground(check, stored.evidence, manifest, has_champion, moment_of(stored))
     return [_evaluate_rule(ground, rule) for rule in check.rules]
 
 
@@ -122,14 +126,16 @@ def _on_the_right_gpu(ground: _Ground, judged: Judgement) -> Judgement:
 
 
 def _judge_findings(ground: _Ground, limit: FindingLimit) -> Judgement:
-    counted = [one for one in ground.evidence.findings if one.severity.rank >= limit.severity.rank]
+    grave = [one for one in ground.evidence.findings if one.severity.rank >= limit.severity.rank]
+    found = sort_findings(grave, ground.check.accepted_findings, at=ground.at)
+    counted = found.counted
     kind = f"of severity {limit.severity}" + ("" if limit.severity == "critical" else " or worse")
     if len(counted) > limit.maximum:
         worst_first = sorted(counted, key=lambda one: (-one.severity.rank, one.file, one.rule))
         named = _some([f"{one.rule} in {one.file}" if one.file else one.rule for one in worst_first])
-        words = f"{_count(len(counted), 'finding')} {kind}, {limit.maximum} allowed: {named}"
+        words = f"{_count(len(counted), 'finding')} {kind}, {limit.maximum} allowed: {named}{found.words()}"
         return Judgement(Verdict.FAILED, words)
-    words = f"{_count(len(counted), 'finding') if counted else 'no finding'} {kind}"
+    words = f"{_count(len(counted), 'finding') if counted else 'no finding'} {kind}{found.words()}"
     has_coverage_rule = any(rule.coverage is not None for rule in ground.check.rules)
     if not has_coverage_rule and (missing := _uncovered(ground.evidence, ground.manifest)):
         return Judgement(Verdict.INCONCLUSIVE, f"{words}, but not looked into: {_some(missing)}")

@@ -8,17 +8,19 @@ frozen into each request by digest.
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
-from model_approval.domain.base import Name, Record, Sha256, Slug
+from model_approval.domain.base import Name, Reason, Record, Sha256, Slug, Subject
 from model_approval.domain.committee import Committee
 from model_approval.domain.deployment import HeaderName, Target
 from model_approval.domain.digests import digest_of
 from model_approval.domain.evidence import Severity
+from model_approval.domain.openvex import Justification
 from model_approval.domain.request import PromotionRequest, RegisteredVersion
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?$")]
@@ -226,6 +228,25 @@ class CheckRule(Record):
         return self
 
 
+class AcceptedFinding(Record):
+    """One finding that somebody answers for: it does not count against a `findings` rule until the date."""
+
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^mf1-[0-9a-f]{32}$")]
+    """Names exactly this finding, as `model-approval scan` shows it."""
+    reason: Annotated[Reason, Field(max_length=500)]
+    """Why it does no harm; reviewers read it."""
+    owner: Subject
+    """Who answers for it."""
+    expires: date
+    """The last day (UTC) on which it holds, for example `2026-12-31`."""
+    justification: Justification
+    """The OpenVEX code of the reason, for example `inline_mitigations_already_exist`."""
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it is in force at a moment."""
+        return at.astimezone(UTC).date() <= self.expires
+
+
 class Check(Record):
     """One validator run: what runs, with which resources, and the rules over its evidence."""
 
@@ -243,6 +264,15 @@ class Check(Record):
     """Handed to the validator as they are."""
     rules: Annotated[tuple[CheckRule, ...], Field(min_length=1)]
     """See CheckRule."""
+    accepted_findings: Annotated[tuple[AcceptedFinding, ...], Field(max_length=1000)] = ()
+    """See AcceptedFinding."""
+
+    @field_validator("accepted_findings")
+    @classmethod
+    def _accepted_once(cls, accepted: tuple[AcceptedFinding, ...]) -> tuple[AcceptedFinding, ...]:
+        if len({one.fingerprint for one in accepted}) != len(accepted):
+            raise ValueError("a fingerprint is accepted twice; one owner and one date for each")
+        return accepted
 
 
 class QuorumRule(Record):
