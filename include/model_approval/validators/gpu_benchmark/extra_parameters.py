@@ -1,0 +1,126 @@
+"""What a policy may ask of a benchmark beyond latency and throughput: one record for each further measurement."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from model_approval.domain.base import Record, Sha256
+from model_approval.domain.evidence import Device
+
+Quality = Literal["accuracy", "f1_macro", "auc", "log_loss", "rmse", "mae", "exact_match", "max_deviation"]
+
+
+class HoldoutParameters(Record):
+    """A labelled holdout: what is asked, what the answer should be, and how the two are compared."""
+
+    path: str = "holdout.csv"
+    """CSV or JSON file in the artifact."""
+    sha256: Sha256 | None = None
+    """The file's digest, if the policy's author knows the file: without it, it is the sender's own claim."""
+    inputs: dict[str, tuple[str, ...]] = {}
+    """CSV: which columns make up each of the model's inputs. Empty: all columns but the label go to the only input."""
+    label: str = "label"
+    """CSV: the column with the expected answer."""
+    output: str | None = None
+    """The model's output that holds its answer; unset: the first one."""
+    scores: str | None = None
+    """The output with scores or probabilities by class, for `auc` and `log_loss`; unset: the first floating one."""
+    classes: tuple[str, ...] = ()
+    """Labels in the order of the score columns; empty: the column's number is the label."""
+    metrics: Annotated[tuple[Quality, ...], Field(min_length=1)] = ("accuracy",)
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+    """A longer file is refused rather than cut."""
+
+
+class SoakParameters(Record):
+    """Steady load for a time, to see whether the server's memory grows."""
+
+    duration_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+
+
+class SweepParameters(Record):
+    """Batch sizes, each measured on its own."""
+
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(min_length=1, max_length=32)] = (
+        1,
+        2,
+        4,
+        8,
+        16,
+        32,
+    )
+    duration_s: Annotated[float, Field(gt=0, le=600)] = 0.5
+    """Measuring time for each size."""
+
+
+class ColdStartParameters(Record):
+    """Starts of the server, one after the other."""
+
+    starts: Annotated[int, Field(ge=1, le=50)] = 5
+
+
+class LlmParameters(Record):
+    """Load on a server that streams its answer token by token."""
+
+    api: Literal["completions", "chat", "generate_stream"] = "completions"
+    """`/v1/completions`, `/v1/chat/completions`, or the Open Inference Protocol's `generate_stream`."""
+    requests: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Requests under way at any time."""
+    prompt_words: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    """Length of the made-up prompts. Words, since the tokens of a model are known to its own tokenizer alone."""
+    output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    """`max_tokens` of each request."""
+    ignore_eos: bool = False
+    """Ask the server to go on to `output_tokens` whatever the model says (vLLM's and SGLang's extension)."""
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """Longest wait for a whole answer."""
+
+
+class RemoteParameters(Record):
+    """A running server that is measured instead of ours."""
+
+    url: str
+    """`http(s)://host[:port][/prefix]`; the one address that the benchmark may reach."""
+    protocol: Literal["v2", "openai"] = "v2"
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$")] = "model"
+    """The model's name there."""
+    device: Device = Device.NONE
+    """What the policy's author knows it runs on; the benchmark cannot see it."""
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be http(s)://host[:port][/prefix]")
+        if parts.username or parts.password:
+            raise ValueError("must hold no credentials: a policy is no place for them")
+        if any(ord(char) <= 32 or ord(char) > 126 for char in url) or not _port_is_valid(url):
+            raise ValueError("must hold no blanks or control characters, and a port up to 65535")
+        if is_forbidden_address(parts.hostname):
+            raise ValueError("link-local addresses are where clouds keep credentials; they are never reached")
+        return url
+
+
+def _port_is_valid(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def is_forbidden_address(host: str) -> bool:
+    """Whether a host is a literal address that no benchmark has business at: link-local, multicast, unspecified."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return address.is_link_local or address.is_multicast or address.is_unspecified
