@@ -122,8 +122,8 @@ class FileScan:
     size_bytes: int
     scanners: Mapping[str, Scanner]
     scratch: Path
-    paths: frozenset[str] = frozenset()
-    """All paths of the artifact: what references may point to."""
+    paths: Mapping[str, int] = field(default_factory=dict)
+    """All paths of the artifact with their sizes in bytes: what references may point to."""
     budget: Budget = field(default_factory=Budget)
     format: str = "unknown"
     findings: list[Finding] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class SecurityScan:
     def run(self, task: Task) -> Report:
         """Scan every file of the manifest."""
         files = task.input.manifest.files
-        paths = frozenset(entry.path for entry in files)
+        paths = {entry.path: entry.size_bytes for entry in files}
         scans = [_scan_file(task, entry, paths) for entry in files]
         references = frozenset(path for scan in scans for path in scan.references)
         origin = supply_chain(task, scans)
@@ -57,7 +57,7 @@ class SecurityScan:
         )
 
 
-def _scan_file(task: Task, entry: FileEntry, paths: frozenset[str]) -> FileScan:
+def _scan_file(task: Task, entry: FileEntry, paths: Mapping[str, int]) -> FileScan:
     root = task.artifact_path
     path = root if root.is_file() else root / entry.path
     scan = FileScan(entry.path, entry.size_bytes, ScannerTable(), Path(task.scratch), paths)
@@ -74,7 +74,7 @@ def _scan_file(task: Task, entry: FileEntry, paths: frozenset[str]) -> FileScan:
 
 def _coverage(scan: FileScan, references: frozenset[str]) -> FileCoverage:
     if scan.path in references and scan.format in ("unknown", "empty"):
-        return FileCoverage(path=scan.path, covered=True, format="tensor-data", note="raw tensors of an ONNX model")
+        return FileCoverage(path=scan.path, covered=True, format="tensor-data", note="raw tensors of a model beside it")
     return scan.coverage()
 
 
