@@ -118,6 +118,19 @@ ALLOWED: dict[str, frozenset[str]] = {
     "scipy.interpolate._interpolate": _names("interp1d PPoly BPoly"),
     "scipy.interpolate._bsplines": _names("BSpline"),
     "scipy.stats._distn_infrastructure": _names("rv_frozen rv_continuous_frozen rv_discrete_frozen"),
+    "pandas": _names(
+        "Categorical CategoricalDtype CategoricalIndex DataFrame DatetimeIndex DatetimeTZDtype Index Interval "
+        "IntervalDtype IntervalIndex MultiIndex NaT Period PeriodDtype PeriodIndex RangeIndex Series StringDtype "
+        "Timedelta TimedeltaIndex Timestamp BooleanDtype Int64Dtype Float64Dtype"
+    ),
+    "pandas.arrays": _names(
+        "ArrowStringArray BooleanArray DatetimeArray FloatingArray IntegerArray IntervalArray NumpyExtensionArray "
+        "PeriodArray SparseArray StringArray TimedeltaArray ArrowExtensionArray"
+    ),
+    "pyarrow.lib": _names(
+        "_restore_array py_buffer type_for_alias ChunkedArray chunked_array field schema list_ large_list struct "
+        "dictionary timestamp decimal128 string large_string"
+    ),
     "pandas._libs.internals": _names("_unpickle_block BlockManager"),
     "pandas._libs.arrays": _names("__pyx_unpickle_NDArrayBacked"),
     "pandas._libs.tslibs.timestamps": _names("_unpickle_timestamp Timestamp"),

@@ -66,6 +66,7 @@ def read_announcement(machine: Machine, at: int) -> Announcement:
 
 def _announced(machine: Machine, reader: _Reader) -> Announcement:
     state, at = reader.state, reader.at
+    machine.leave_frame(at)
     shape, kind = state.get("shape"), state.get("dtype")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise Uncovered(_ODD)
@@ -182,6 +183,7 @@ class _Reader:
                 raise Uncovered(_ODD)
             memo.append(self._stack[-1].code)
         elif code == op.FRAME:
+            self._machine.enter_frame(self.at - 1)
             self._take(8)
         else:
             return False
@@ -220,10 +222,15 @@ class _Reader:
 
     def _call(self) -> None:
         arguments, function = self._stack.pop().value, self._stack.pop().value
-        is_type = isinstance(function, Import) and (function.module, function.name) == ("numpy", "dtype")
-        if not is_type or not isinstance(arguments, tuple) or not arguments or not isinstance(arguments[0], str):
+        if not isinstance(function, Import) or not isinstance(arguments, tuple) or not arguments:
             raise Uncovered(_ODD)
-        cast("Import", function).called = True
+        function.called = True
+        called = (function.module, function.name)
+        if called == ("_codecs", "encode"):  # the bytes in a type's state, as protocol 2 writes them
+            self._stack.append(_Pushed(None))
+            return
+        if called != ("numpy", "dtype") or not isinstance(arguments[0], str):
+            raise Uncovered(_ODD)
         kind = simple_array_type(arguments[0])
         self._stack.append(_Pushed(kind, self._machine.code_of(kind)))
 

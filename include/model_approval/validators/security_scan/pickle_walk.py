@@ -270,14 +270,24 @@ class Machine:
         if code == op.PROTO:
             return at + 2
         if code == op.FRAME:
-            if self._frame_end:
-                self._odd(Oddity.FRAME, at)
-            self._restart = True
-            self._frame_end = at + 9 + self._number(at + 1, 8)
-            if self._frame_end > self.source.size_bytes:
-                self._odd(Oddity.FRAME, at)
+            self.enter_frame(at)
             return at + 9
         return None
+
+    def enter_frame(self, at: int) -> None:
+        """Begin the frame that the operation at an offset announces."""
+        if self._frame_end and self._frame_end != at:
+            self._odd(Oddity.FRAME, at)
+        self._restart = True
+        self._frame_end = at + 9 + self._number(at + 1, 8)
+        if self._frame_end > self.source.size_bytes:
+            self._odd(Oddity.FRAME, at)
+
+    def leave_frame(self, at: int) -> None:
+        """What follows from an offset on stands in no frame: raw bytes that joblib writes between two."""
+        if self._frame_end and self._frame_end != at:
+            self._odd(Oddity.FRAME, at)
+        self._frame_end = 0
 
     def _calls(self, code: int, at: int) -> int | None:
         stack = self.stack
