@@ -159,6 +159,18 @@ class Endpoint:
         """Send any bytes, read one HTTP answer whatever its status. Raises ServerGoneError when none comes."""
         return self._exchange(self._connected(), request)
 
+    def send(self, data: bytes) -> None:
+        """Send any bytes, whether they are a whole request or not. Raises ServerGoneError when nobody takes them."""
+        try:
+            self._connected().sendall(data)
+        except OSError as err:
+            self.close()
+            raise ServerGoneError(f"{self.who}: the connection to the model's server broke: {err}") from err
+
+    def receive(self) -> Answer:
+        """Read the answer to what was sent. Raises like `exchange`."""
+        return self._exchange(self._connected(), b"")
+
     def close(self) -> None:
         """End the connection; the next request makes a new one."""
         if self._socket is not None:
