@@ -14,9 +14,10 @@ from model_approval.validators.security_scan.scan import Scanner
 _PACKAGE = "model_approval.validators.security_scan"
 _TABLE: dict[str, tuple[str, ...]] = {
     "pickles:PickleScanner": ("pickle",),
-    "archives:ZipScanner": ("zip", "torch"),
-    "archives:TarScanner": ("tar",),
-    "archives:CompressedScanner": ("gzip", "bzip2", "xz", "lzma", "zlib"),
+    "zips:ZipScanner": ("zip", "torch"),
+    "tars:TarScanner": ("tar",),
+    "compressed:CompressedScanner": ("gzip", "bzip2", "xz", "lzma", "zlib", "zstd", "lz4"),
+    "seven_zip:SevenZipScanner": ("7z",),
     "arrays:NumpyScanner": ("npy",),
     "tensors:SafetensorsScanner": ("safetensors",),
     "onnx_models:OnnxScanner": ("onnx",),
