@@ -180,7 +180,9 @@ def accepted_by(
     return taken
 
 
-def vex_document(evidence: Evidence, accepted: Mapping[str, Accepted], *, author: str, model: str = "") -> JsonValue:
+def vex_document(
+    evidence: Evidence, accepted: Mapping[str, Accepted], *, author: str, model: str = ""
+) -> dict[str, JsonValue]:
     """The findings of a scan as statements: taken back ones `not_affected` or `fixed`, all others to be looked into.
 
     The document's id is made of its content and its time is the evidence's, so that the same evidence gives the same

@@ -19,7 +19,7 @@ _PATTERNS: Mapping[str, str] = {
     r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?$": "a quantity such as 500m, 2 or 4Gi",
     r"^[a-z][a-z0-9_]{0,39}$": "lower-case letters, digits and '_', starting with a letter, at most 40",
     r"^[a-z][a-z0-9-]{0,39}$": "lower-case letters, digits and '-', starting with a letter, at most 40",
-    r"^mf1-[0-9a-f]{32}$": "a finding's fingerprint as `model-approval scan` shows it: 'mf1-' and 32 hexadecimal digits",
+    r"^mf1-[0-9a-f]{32}$": "a fingerprint as `model-approval scan` shows it: 'mf1-' and 32 hexadecimal digits",
     r"^[A-Za-z0-9-]{1,64}$": "an HTTP header name: letters, digits and '-'",
     r"^[\x20-\x7e]{0,1024}$": "printable ASCII, at most 1024 characters",
 }
