@@ -1,6 +1,6 @@
 # Every target is one command that can also be typed; `.ci/run` uses these same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser run demo test check bench images lock clean
+.PHONY: help setup setup-tests run demo test check bench images lock clean
 
 BIN := .venv/bin
 SETUP := include/environments/setup
@@ -12,8 +12,8 @@ help:           ## Show these lines
 setup:          ## Make or update .venv and .venv-validators (at once when nothing changed)
 	@$(SETUP)
 
-setup-browser:  ## The same, and Debian's chromium for the browser tests
-	@$(SETUP) --with-browser
+setup-tests:    ## The same, Debian's chromium for the browser tests, and .venv-samples for the security scan's
+	@$(SETUP) --with-browser --with-samples
 
 run: setup      ## Start the whole system on localhost; Ctrl-C stops it
 	@$(BIN)/model-approval run $(ARGS)
@@ -21,7 +21,7 @@ run: setup      ## Start the whole system on localhost; Ctrl-C stops it
 demo: setup     ## Take one good and three bad models the whole way, hands-free
 	@$(BIN)/model-approval demo $(ARGS)
 
-test: setup-browser ## Run all tests; ARGS='-m unit' selects
+test: setup-tests ## Run all tests; ARGS='-m unit' selects
 	@$(BIN)/pytest $(ARGS)
 
 check: setup    ## Format, lint, types, layers and documents
@@ -41,4 +41,4 @@ lock: setup     ## Compile the lock files; ARGS=--upgrade takes newer versions
 	@include/environments/lock $(ARGS)
 
 clean:          ## Remove the environments and caches; state and artifacts stay
-	rm -rf .venv .venv-validators .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-validators .venv-samples .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
