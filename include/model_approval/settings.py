@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from model_approval.domain.errors import PolicyError
+from model_approval.places import CONFIGURATION, VALIDATORS_PYTHON
 
 PREFIX = "MODEL_APPROVAL_"
 
@@ -24,7 +25,7 @@ class Settings(BaseModel):
 
     home: Path = Path(".state")
     """Folder of this installation's own files: keys, the SQLite database, local deployments."""
-    config_dir: Path = Path(__file__).resolve().parents[1]
+    config_dir: Path = CONFIGURATION
     """Folder that holds `policies/`, `committees/` and `targets/`."""
     database_url: str | None = None
     """SQLAlchemy URL of the review database. Never Airflow's own: task processes see that one overwritten.
@@ -55,8 +56,9 @@ class Settings(BaseModel):
     """Ed25519 private key (PEM). Unset: `home/keys/signing.pem`, made by `model-approval init`."""
     trusted_keys_dir: Path | None = None
     """Folder of public keys (PEM) that signatures are checked against. Unset: `home/keys/trusted`."""
-    validators_python: Path = Path(".venv-validators/bin/python")
-    """Interpreter of the validators' environment (local runtime, `scan`, `benchmark`)."""
+    validators_python: Path | None = None
+    """Interpreter of the validators' environment (local runtime, `scan`, `benchmark`). Unset: the one that `make setup`
+    makes, `.venv-validators` beside `include/`."""
     serving_dir: Path | None = None
     """Where the local target keeps desired and observed state. Unset: `home/serving`."""
     kubeconfig: Path | None = None
@@ -90,6 +92,11 @@ class Settings(BaseModel):
     def trusted_keys(self) -> Path:
         """The public keys' folder with its default filled in."""
         return self.trusted_keys_dir or self.home / "keys" / "trusted"
+
+    @property
+    def validators_interpreter(self) -> Path:
+        """The validators' interpreter with its default filled in."""
+        return self.validators_python or VALIDATORS_PYTHON
 
     @property
     def serving_root(self) -> Path:

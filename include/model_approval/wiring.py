@@ -59,7 +59,7 @@ def validator_runner() -> ValidatorRunner:
     """Runs validators as child processes on this machine."""
     from model_approval.adapters.local_validators import LocalValidatorRunner
 
-    return LocalValidatorRunner(load_settings().validators_python)
+    return LocalValidatorRunner(load_settings().validators_interpreter)
 
 
 def initialise(settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from model_approval.cli import app
+from model_approval.cli import make_app
 from tests.support.reference import DOCS, PAGES
 
 pytestmark = pytest.mark.unit
@@ -36,7 +36,7 @@ def test_every_command_in_the_readme_exists() -> None:
         tuple(words.split()) for words in re.findall(r"model-approval ((?:policy|audit|db) \w+|[a-z-]+)", README)
     }
     for words in commands:
-        result = CliRunner().invoke(app, [*words, "--help"])
+        result = CliRunner().invoke(make_app(), [*words, "--help"])
         assert result.exit_code == 0, words
 
 

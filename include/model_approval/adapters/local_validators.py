@@ -11,7 +11,7 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
-from model_approval.domain.digests import canonical_json, digest_of
+from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Evidence, ValidatorInput, ValidatorJob
 
@@ -20,15 +20,6 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _GRACE_S = 60
 """The supervisor stops the validator itself; this is for a supervisor that hangs."""
 _FETCH_TIMEOUT_S = 3600
-
-_FINGERPRINT = """
-import hashlib, importlib.metadata as m, pathlib, platform, model_approval
-lines = sorted(f"{d.metadata['Name'].lower()}=={d.version}" for d in m.distributions())
-root = pathlib.Path(model_approval.__file__).parent
-files = sorted(p for part in ("domain", "validators") for p in (root / part).rglob("*.py"))
-lines += [f"{p.relative_to(root)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files]
-print("\\n".join([platform.python_version(), *lines]))
-"""
 
 
 class LocalValidatorRunner:
@@ -44,8 +35,7 @@ class LocalValidatorRunner:
         Raises:
             EvidenceError: The interpreter is missing or broken.
         """
-        result = self._start(["-I", "-c", _FINGERPRINT], timeout_s=_GRACE_S)
-        return digest_of(result.stdout.splitlines())
+        return self._run_module("environment", [], timeout_s=_GRACE_S).stdout
 
     def run_job(self, job: ValidatorJob) -> None:
         """Fetch, verify, run, upload, in a folder that is gone afterwards.
@@ -84,8 +74,8 @@ class LocalValidatorRunner:
         arguments = ["--work", str(work), "--validator", validator, "--timeout-s", str(timeout_s), *more]
         self._run_module("supervisor", arguments, timeout_s=timeout_s + _GRACE_S)
 
-    def _run_module(self, module: str, arguments: list[str], *, timeout_s: int) -> None:
-        self._start(["-I", "-m", f"model_approval.validators.{module}", *arguments], timeout_s=timeout_s)
+    def _run_module(self, module: str, arguments: list[str], *, timeout_s: int) -> subprocess.CompletedProcess[str]:
+        return self._start(["-I", "-m", f"model_approval.validators.{module}", *arguments], timeout_s=timeout_s)
 
     def _start(self, arguments: list[str], *, timeout_s: int) -> subprocess.CompletedProcess[str]:
         try:

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 
 import typer
 
-from model_approval.cli import artifacts, audit, policies, requests, system
-from model_approval.cli.output import ExitCode, fail
-from model_approval.domain.errors import EvidenceError, ModelApprovalError, OutsideSystemError
-
 log = logging.getLogger(__name__)
 
-app = typer.Typer(
-    name="model-approval",
-    help="The gatekeeper of the model registry. Exit codes: 0 yes, 1 a clear no, 2 bad input, 3 could not tell.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-requests.register(app)
-artifacts.register(app)
-system.register(app)
-app.add_typer(policies.app, name="policy", help="Check and show policy files.")
-app.add_typer(audit.app, name="audit", help="Verify and export the audit log.")
-app.add_typer(system.database, name="db", help="The review database.")
+_ON_FILES = ("scan", "benchmark", "digest")
+"""Commands about files that are here; they start at once and import nothing of the others."""
+
+
+def make_app(first: str | None = None) -> typer.Typer:
+    """The command line; with the first argument known, only the commands that it may mean."""
+    app = typer.Typer(
+        name="model-approval",
+        help="The gatekeeper of the model registry. Exit codes: 0 yes, 1 a clear no, 2 bad input, 3 could not tell.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    import_module("model_approval.cli.artifacts").register(app)
+    if first in _ON_FILES:
+        return app
+    from model_approval.cli import audit, policies, requests, system
+
+    requests.register(app)
+    system.register(app)
+    app.add_typer(policies.app, name="policy", help="Check and show policy files.")
+    app.add_typer(audit.app, name="audit", help="Verify and export the audit log.")
+    app.add_typer(system.database, name="db", help="The review database.")
+    return app
 
 
 def main() -> None:
@@ -34,13 +42,20 @@ def main() -> None:
     A breakdown never exits with 1: a program would read it as a clear no.
     """
     try:
-        app()
-    except (OutsideSystemError, EvidenceError) as err:
-        sys.exit(fail(err, ExitCode.COULD_NOT_TELL))
-    except ModelApprovalError as err:
-        sys.exit(fail(err, ExitCode.BAD_INPUT))
-    except OSError as err:
-        sys.exit(fail(ModelApprovalError(f"{err.filename or 'input or output'}: {err.strerror}"), ExitCode.BAD_INPUT))
-    except Exception:  # the outer edge: a mistake of ours
-        log.exception("model-approval broke; please report it with these lines")
-        sys.exit(ExitCode.COULD_NOT_TELL)
+        make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
+    except Exception as err:  # noqa: BLE001  # the outer edge: everything ends in words and an exit code
+        sys.exit(_ended_by(err))
+
+
+def _ended_by(err: Exception) -> int:
+    from model_approval.cli.output import ExitCode, fail
+    from model_approval.domain.errors import EvidenceError, ModelApprovalError, OutsideSystemError
+
+    if isinstance(err, OutsideSystemError | EvidenceError):
+        return fail(err, ExitCode.COULD_NOT_TELL)
+    if isinstance(err, ModelApprovalError):
+        return fail(err, ExitCode.BAD_INPUT)
+    if isinstance(err, OSError):
+        return fail(ModelApprovalError(f"{err.filename or 'input or output'}: {err.strerror}"), ExitCode.BAD_INPUT)
+    log.error("model-approval broke; please report it with these lines", exc_info=err)
+    return int(ExitCode.COULD_NOT_TELL)

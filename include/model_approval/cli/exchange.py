@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from pydantic import JsonValue
 
 from model_approval.domain.errors import EvidenceError, ModelApprovalError
@@ -19,21 +17,6 @@ from model_approval.domain.sarif import broken_log, sarif_log
 _AUTHOR = "model-approval scan"
 _SBOM = "sbom.cdx.json"
 
-SarifOption = Annotated[Path | None, typer.Option("--sarif", help="Write the findings as SARIF 2.1.0 to this file.")]
-SbomOption = Annotated[Path | None, typer.Option("--sbom", help="Write the CycloneDX bill of materials to this file.")]
-VexOption = Annotated[
-    list[Path] | None,
-    typer.Option("--vex", exists=True, dir_okay=False, help="OpenVEX statements whose verdicts count; repeatable."),
-]
-VexOutputOption = Annotated[
-    Path | None, typer.Option("--vex-output", help="Write the findings as OpenVEX statements to this file.")
-]
-ModelOption = Annotated[str, typer.Option("--model", help="The model's name, for statements about all its versions.")]
-OsvOption = Annotated[
-    Path | None,
-    typer.Option("--osv", exists=True, help="Known vulnerabilities: an imported database, or an OSV export."),
-]
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -42,16 +25,6 @@ class Outputs:
     sarif: Path | None = None
     vex: Path | None = None
     sbom: Path | None = None
-
-
-def parameters(*, model: str, osv: Path | None) -> dict[str, JsonValue]:
-    """The check's parameters, as the options set them."""
-    given: dict[str, JsonValue] = {}
-    if model:
-        given["model"] = model
-    if osv:
-        given["vulnerability_database"] = str(osv.resolve())
-    return given
 
 
 def read_statements(files: Sequence[Path], evidence: Evidence, *, artifact: Path, model: str) -> dict[str, Accepted]:

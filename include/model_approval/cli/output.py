@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from model_approval.domain.errors import ModelApprovalError
-from model_approval.domain.evidence import Verdict
+if TYPE_CHECKING:
+    from model_approval.domain.errors import ModelApprovalError
+    from model_approval.domain.evidence import Verdict
 
 
 class ExitCode(IntEnum):
@@ -29,8 +29,7 @@ JsonOption = typer.Option(False, "--json", help="Print one JSON document instead
 
 def exit_code(verdict: Verdict) -> ExitCode:
     """The exit code of a verdict; only `passed` is a yes."""
-    codes = {Verdict.PASSED: ExitCode.YES, Verdict.FAILED: ExitCode.NO}
-    return codes.get(verdict, ExitCode.COULD_NOT_TELL)
+    return {"passed": ExitCode.YES, "failed": ExitCode.NO}.get(verdict.value, ExitCode.COULD_NOT_TELL)
 
 
 def print_json(value: object) -> None:
@@ -40,6 +39,9 @@ def print_json(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table as wide as it needs to be; plain text when the output is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", show_lines=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -200,7 +200,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, on_signal)
     try:
         settings = load_settings()
-        ServingSupervisor(ServingState(settings.serving_root), settings.validators_python).run(stop)
+        ServingSupervisor(ServingState(settings.serving_root), settings.validators_interpreter).run(stop)
     except ModelApprovalError as err:
         sys.stderr.write(f"serving: {err}\n")
         return 1

@@ -13,15 +13,17 @@ takes such facts from a process that has touched an untrusted artifact.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from model_approval.domain.base import Record, Text
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Attachment, Device, FileCoverage, Finding, Metric, ValidatorInput
+from model_approval.domain.manifest import ArtifactManifest
 
 MAX_TASK_BYTES = 64 * 1024**2
 MAX_REPORT_BYTES = 64 * 1024**2
@@ -42,6 +44,13 @@ class Limits(Record):
     timeout_s: Annotated[int, Field(ge=1)] = DEFAULT_TIMEOUT_S
 
 
+class UnpinnedOrder(Record):
+    """What `unpinned` is told: all of a `ValidatorInput` but the bytes."""
+
+    parameters: dict[str, JsonValue] = {}
+    timeout_s: Annotated[int, Field(ge=1)] = DEFAULT_TIMEOUT_S
+
+
 class Task(Record):
     """What the validator's process is told, on its standard input."""
 
@@ -52,6 +61,25 @@ class Task(Record):
     champion: str | None = None
     scratch: str
     timeout_s: int
+    manifest_fd: int | None = None
+    """Set while the bytes are still being hashed: where the manifest with the digests can be read, once.
+    Until then the one in `input` has paths and sizes, and zeros for digests."""
+
+    def pinned(self) -> Task:
+        """This task with the digests of all files; waits for them.
+
+        Raises:
+            EvidenceError: They did not come, or are of other files than those that this task began with.
+        """
+        if self.manifest_fd is None:
+            return self
+        with os.fdopen(self.manifest_fd, "rb") as pipe:
+            manifest = parse_record(ArtifactManifest, pipe.read(MAX_TASK_BYTES + 1), what="manifest")
+        shape = [(file.path, file.size_bytes) for file in self.input.manifest.files]
+        if [(file.path, file.size_bytes) for file in manifest.files] != shape:
+            raise EvidenceError("the artifact was changed while it was being read")
+        given = self.input.model_copy(update={"manifest": manifest, "artifact_digest": manifest.artifact_digest})
+        return self.model_copy(update={"input": given, "manifest_fd": None})
 
     @property
     def artifact_path(self) -> Path:

@@ -37,7 +37,7 @@ def run_child(command: Sequence[str], task: Task) -> bytes:
                 stdin=task_file,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(writing,),
+                pass_fds=(writing,) if task.manifest_fd is None else (writing, task.manifest_fd),
                 env=_bare_environment(task),
                 cwd=task.scratch,
                 start_new_session=True,  # so that its helpers end with it

@@ -29,7 +29,7 @@ from model_approval.validators.process import run_child
 from model_approval.validators.registry import VALIDATORS, Entry, entry_of
 from model_approval.validators.transfer import put_once
 
-_CHILD = (sys.executable, "-I", "-m", "model_approval.validators.child")
+CHILD_COMMAND = (sys.executable, "-I", "-m", "model_approval.validators.child")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Supervisor:
     """
 
     registry: Mapping[str, Entry] = field(default_factory=lambda: VALIDATORS)
-    child: Sequence[str] = _CHILD
+    child: Sequence[str] = CHILD_COMMAND
 
     def run(self, work: Path, validator: str, timeout_s: int | None = None) -> Evidence:
         """Run a validator and make evidence of its report.
@@ -54,7 +54,7 @@ class Supervisor:
         task = _task_of(work, validator, timeout_s)
         started_at = datetime.now(UTC)
         report = parse_record(Report, run_child(self.child, task), what=f"report of {validator}")
-        return _evidence(entry, task, report, started_at)
+        return evidence_of(entry, task, report, started_at)
 
 
 def _task_of(work: Path, validator: str, timeout_s: int | None) -> Task:
@@ -82,7 +82,8 @@ def _task_of(work: Path, validator: str, timeout_s: int | None) -> Task:
     )
 
 
-def _evidence(entry: Entry, task: Task, report: Report, started_at: datetime) -> Evidence:
+def evidence_of(entry: Entry, task: Task, report: Report, started_at: datetime) -> Evidence:
+    """What the validator reported, with the facts that only its supervisor may state."""
     # A gap in the coverage is no limitation of the whole: the policy's coverage rule judges it, and can be waived.
     coverage = _complete_coverage(task, report) if entry.covers_every_file else report.coverage
     return Evidence(

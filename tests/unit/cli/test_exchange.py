@@ -107,7 +107,8 @@ def test_a_scan_that_cannot_start_leaves_no_older_documents(artifact, tmp_path):
         MODEL_APPROVAL_VALIDATORS_PYTHON="/nowhere/python",
     )
     assert done.returncode == 3
-    assert (log.exists(), vex.exists()) == (False, False)
+    assert json.loads(log.read_text())["runs"][0]["invocations"][0]["executionSuccessful"] is False
+    assert not vex.exists()
 
 
 def test_the_log_of_a_scan_that_broke_says_so(artifact, tmp_path):

@@ -36,6 +36,7 @@ class SecurityScan:
         paths = {entry.path: entry.size_bytes for entry in files}
         scans = [_scan_file(task, entry, paths) for entry in files]
         references = frozenset(path for scan in scans for path in scan.references)
+        task = task.pinned()
         origin = supply_chain(task, scans)
         coverage = tuple(_coverage(scan, references) for scan in scans)
         findings = [*_name_findings(scans), *(finding for scan in scans for finding in scan.findings)]
