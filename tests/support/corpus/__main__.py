@@ -1,4 +1,4 @@
-"""Write a corpus: `python -m tests.support.corpus {malicious,honest} FOLDER`."""
+"""Write a corpus: `python -m tests.support.corpus {malicious,honest,torch} FOLDER`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _MODULES = {
         "malicious_folders",
     ),
     "honest": ("honest_pickles", "honest_formats", "honest_packages"),
+    "torch": ("honest_torch",),
 }  # fmt: skip
 
 
 def corpus(kind: str) -> list[Sample]:
-    """All samples of a kind, `malicious` or `honest`."""
+    """All samples of a kind: `malicious`, `honest`, `torch` (honest too)."""
     modules = [import_module(f"tests.support.corpus.{name}") for name in _MODULES[kind]]
     return [sample for module in modules for sample in module.samples()]
 

