@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-_BLOCK_BYTES = 1024 * 1024
+_BLOCK_BYTES = 8 * 1024**2
+"""Large, since at each block a thread waits for its turn in the interpreter, and five milliseconds if it is busy."""
 
 
 class FolderError(Exception):

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--order", type=Path, required=True)
     given = parser.parse_args(argv)
+    sys.setswitchinterval(0.0005)  # what is imported below must not keep the hashing waiting
     try:
         hashing = FolderHashing(given.artifact.resolve())
     except (FolderError, OSError) as err:
