@@ -69,7 +69,7 @@ class StreamReader(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """At most `size` bytes, empty at the end. Raises EOFError when it breaks off, ValueError for damage."""
-        limit = BLOCK_BYTES if size is None or size < 0 else size
+        limit = BLOCK_BYTES if size is None or size < 0 else max(1, size)
         try:
             while not self._inflater.eof or self._next_stream():
                 if block := self._inflate(limit):
@@ -79,12 +79,15 @@ class StreamReader(io.RawIOBase):
         return b""
 
     def _inflate(self, limit: int) -> bytes:
+        at_end = False
         if not self._pending and getattr(self._inflater, "needs_input", True):
             self._pending = self._packed.read(self._codec.feed_bytes)
-            if not self._pending:
-                raise EOFError(f"the {self._codec.name} stream breaks off before its end-of-stream marker")
+            at_end = not self._pending
         block = self._inflater.decompress(self._pending, limit)
         self._pending = getattr(self._inflater, "unconsumed_tail", b"")
+        # zlib may hold back output when the last of its input was taken, hence the look at what it gives for nothing.
+        if at_end and not block and not self._inflater.eof:
+            raise EOFError(f"the {self._codec.name} stream breaks off before its end-of-stream marker")
         return block
 
     def _next_stream(self) -> bool:

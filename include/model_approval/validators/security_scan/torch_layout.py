@@ -59,13 +59,15 @@ class TorchLayout:
         is_word = bool(_WORD.fullmatch(inside)) and len(head) <= _MAX_WORD_BYTES
         return is_word or bool(_RAW.fullmatch(inside))
 
-    def is_code(self, name: str) -> bool:
-        """Whether it is TorchScript, which torch's own interpreter runs, and not Python."""
+    def comes_first(self, name: str) -> bool:
+        """Code comes before the pickles that name its classes."""
+        return self._is_code(name)
+
+    def _is_code(self, name: str) -> bool:
         inside = self._inside(name)
         return inside is not None and bool(_CODE.fullmatch(inside))
 
-    def scan_code(self, blob: Blob, scan: FileScan) -> None:
-        """Hold TorchScript code to what it may call."""
+    def _scan_code(self, blob: Blob, scan: FileScan) -> None:
         try:
             scan_torchscript(blob, scan)
             self.parsed_code = True
@@ -74,9 +76,9 @@ class TorchLayout:
             raise
 
     def scan_content(self, blob: Blob, scan: FileScan, name: str) -> None:
-        """Scan a member that is not raw; code must come before the pickles that name its classes."""
-        if self.is_code(name):
-            self.scan_code(blob, scan)
+        """Hold TorchScript, which torch's own interpreter runs, to its operators; the rest goes by its own format."""
+        if self._is_code(name):
+            self._scan_code(blob, scan)
         elif self._inside(name) is not None and detect_format("", blob.head()) == "pickle":
             # Classes of `__torch__` are looked up in the archive's own code and nowhere else.
             own = (_OWN_CLASSES,) if self.parsed_code and not self.failed_code else ()

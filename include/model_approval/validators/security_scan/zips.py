@@ -7,7 +7,7 @@ passed over by seeking: the artifact's SHA-256 pins them, and nothing that loads
 from __future__ import annotations
 
 from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from model_approval.domain.evidence import Severity
 from model_approval.domain.formats import HEAD_BYTES, UNKNOWN, detect_format
@@ -15,6 +15,7 @@ from model_approval.validators.contract import plain_line
 from model_approval.validators.security_scan.member_names import MemberNames
 from model_approval.validators.security_scan.npy_header import numeric_file_bytes
 from model_approval.validators.security_scan.scan import PARSER_ERRORS, Blob, FileScan, Rule, Uncovered
+from model_approval.validators.security_scan.skops_models import SkopsLayout
 from model_approval.validators.security_scan.spool import inside
 from model_approval.validators.security_scan.torch_layout import TorchLayout
 from model_approval.validators.security_scan.windows import BLOCK_BYTES, crc32_of, window
@@ -29,6 +30,22 @@ _HIDDEN = Rule("archive.hidden-data", Severity.HIGH, _ADVICE)
 _LINK_MODE, _TYPE_MASK = 0o120000, 0o170000
 _MAX_TARGET_BYTES = 4096
 _SPOOL_BYTES = 8 * 1024**2
+
+
+class Layout(Protocol):
+    """What the members of one kind of archive are."""
+
+    def comes_first(self, name: str) -> bool:
+        """Whether others are judged by what stands in this member."""
+        ...
+
+    def is_raw(self, name: str, head: bytes) -> bool:
+        """Whether loaders read it as numbers or a word and never as anything else, whatever its bytes."""
+        ...
+
+    def scan_content(self, blob: Blob, scan: FileScan, name: str) -> None:
+        """Look into a member that is not raw."""
+        ...
 
 
 class ZipScanner:
@@ -46,10 +63,11 @@ def scan_zip(blob: Blob, scan: FileScan, *, scan_prefix: bool = True) -> None:
     if directory.prefix_bytes and scan_prefix:
         before = window(blob.stream, 0, directory.prefix_bytes)
         scan.scan(inside(blob, "before", before, directory.prefix_bytes))
-    layout = TorchLayout.of(entry.name for entry in directory.entries)
+    found = [entry.name for entry in directory.entries]
+    layout: Layout = SkopsLayout.of(found) or TorchLayout.of(found)
     names = MemberNames(blob, scan)
     clear = frozenset(clash.name for clash in directory.clashes if "encryption" in clash.what)
-    for entry in sorted(directory.entries, key=lambda entry: not layout.is_code(entry.name)):
+    for entry in sorted(directory.entries, key=lambda entry: not layout.comes_first(entry.name)):
         scan.budget.spend_member()
         names.check(entry.name.rstrip("/") or "/")
         if not entry.data_at or entry.is_folder:
@@ -113,7 +131,7 @@ def _scan_stray(blob: Blob, scan: FileScan, begin: int, end: int) -> None:
         scan.scan(inside(blob, str(begin), stream, end - begin))
 
 
-def _scan_member(member: _Member, layout: TorchLayout, names: MemberNames) -> None:
+def _scan_member(member: _Member, layout: Layout, names: MemberNames) -> None:
     entry = member.entry
     try:
         if entry.mode & _TYPE_MASK == _LINK_MODE:
@@ -126,7 +144,7 @@ def _scan_member(member: _Member, layout: TorchLayout, names: MemberNames) -> No
         member.gap(why)
 
 
-def _scan_stored(member: _Member, layout: TorchLayout) -> None:
+def _scan_stored(member: _Member, layout: Layout) -> None:
     entry = member.entry
     stream = window(member.blob.stream, entry.data_at, entry.compressed_bytes)
     if entry.compressed_bytes != entry.size_bytes:
@@ -142,7 +160,7 @@ def _scan_stored(member: _Member, layout: TorchLayout) -> None:
     _look_into(member, layout, stream, entry.compressed_bytes)
 
 
-def _scan_packed(member: _Member, layout: TorchLayout) -> None:
+def _scan_packed(member: _Member, layout: Layout) -> None:
     entry, scan = member.entry, member.scan
     reader = MemberReader(member.blob.stream, entry)
     head = b""
@@ -189,7 +207,7 @@ def _report_checksum(member: _Member) -> None:
     member.gap("Bad CRC")
 
 
-def _look_into(member: _Member, layout: TorchLayout, stream: IO[bytes], size: int) -> None:
+def _look_into(member: _Member, layout: Layout, stream: IO[bytes], size: int) -> None:
     content = inside(member.blob, member.entry.name, stream, size)
     if content.depth > member.scan.budget.max_depth:
         raise Uncovered(f"nested deeper than {member.scan.budget.max_depth} levels")
