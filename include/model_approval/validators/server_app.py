@@ -11,8 +11,8 @@ POST /v2/models/NAME[/versions/V]/infer   JSON and binary tensors
 from __future__ import annotations
 
 import hmac
+import queue
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +63,9 @@ class ModelApplication:
         self.headers = b"".join(f"{name}: {value}\r\n".encode() for name, value in options.serving.headers.items())
         self._identity, self._options, self._status = identity, options, status
         self._token = options.token.encode() if options.token else None
-        self._turns = threading.BoundedSemaphore(options.at_once)
+        self._turns: queue.SimpleQueue[None] = queue.SimpleQueue()  # a semaphore, but written in C
+        for _ in range(options.at_once):
+            self._turns.put(None)
         self._runtime: Runtime | None = None
         self._inference: Inference | None = None
         self._inferred = False
@@ -149,7 +151,7 @@ class ModelApplication:
     def _infer(self, head: Head, body: memoryview) -> Answer:
         runtime = self._loaded()
         assert self._inference is not None
-        json_bytes = head.number("inference-header-content-length")
+        json_bytes = head.json_bytes
         if json_bytes is not None and json_bytes > len(body):
             raise Refusal(400, "Inference-Header-Content-Length is longer than the body")
         plan, feeds = self._inference.read(body, json_bytes)
@@ -173,8 +175,10 @@ class ModelApplication:
         return json_answer({"outputs": outputs, "artifact_digest": self._identity.artifact_digest})
 
     def _run(self, runtime: Runtime, feeds: Feeds, *, refused: int, failed: int) -> Sequence[object]:
-        if not self._turns.acquire(timeout=_TURN_S):
-            raise Refusal(503, f"no turn within {_TURN_S:g} s", headers=b"Retry-After: 1\r\n")
+        try:
+            self._turns.get(timeout=_TURN_S)
+        except queue.Empty as err:
+            raise Refusal(503, f"no turn within {_TURN_S:g} s", headers=b"Retry-After: 1\r\n") from err
         try:
             return runtime.run(feeds)
         except RefusedInputError as err:
@@ -184,7 +188,7 @@ class ModelApplication:
             what = "the model does not take these inputs" if failed == 422 else "the model failed"
             raise Refusal(failed, f"{what}: {plain_line(str(err), limit=300)}") from err
         finally:
-            self._turns.release()
+            self._turns.put(None)
 
 
 def _described(spec: TensorSpec) -> dict[str, object]:

@@ -62,7 +62,6 @@ class Application(Protocol):
 class _Known:
     head: Head
     endpoint: Endpoint
-    json_bytes: int
 
 
 class Connection:
@@ -156,7 +155,7 @@ class Connection:
                 head = parse_head(raw)
                 known = self._look_up(head, raw)
             head = known.head
-            body = self._read_body(head, end, known.json_bytes)
+            body = self._read_body(head, end)
         except Refusal as refusal:
             self._refuse_head(refusal, head, end)
             return
@@ -178,14 +177,14 @@ class Connection:
         endpoint = self._app.route(head)
         if head.content_length is not None and head.content_length > limit:
             raise Refusal(413, f"the body may have {limit} bytes at most")
-        known = _Known(head, endpoint, head.number("inference-header-content-length") or 0)
+        known = _Known(head, endpoint)
         if len(self._known) >= _KEPT_HEADS:
             self._known.clear()
         self._known[raw] = known
         return known
 
-    def _read_body(self, head: Head, end: int, json_bytes: int) -> memoryview:
-        data, length = self._data, head.content_length
+    def _read_body(self, head: Head, end: int) -> memoryview:
+        data, length, json_bytes = self._data, head.content_length, head.json_bytes or 0
         if head.expects_continue and len(data) == end:
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         if length is None:
@@ -213,7 +212,11 @@ class Connection:
             answer.length,
             b"Connection: close\r\n" if close else b"",
         )
-        _send_all(self._socket, (head,) if bodyless else (head, *answer.parts), self._timeouts.answer_s)
+        parts = (head,) if bodyless else (head, *answer.parts)
+        total = len(head) if bodyless else len(head) + answer.length
+        sent = self._socket.sendmsg(parts[:_VECTORS])
+        if sent < total:
+            _send_rest(self._socket, parts, sent, self._timeouts.answer_s)
 
 
 _STATUS_LINES = {int(status): f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode() for status in HTTPStatus}
@@ -226,12 +229,8 @@ def _set_timeouts(client: socket.socket, seconds: float) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
-def _send_all(client: socket.socket, parts: Sequence[Buffer], timeout_s: float) -> None:
+def _send_rest(client: socket.socket, parts: Sequence[Buffer], sent: int, timeout_s: float) -> None:
     views = [memoryview(part).cast("B") for part in parts]
-    total = sum(len(view) for view in views)
-    sent = client.sendmsg(views[:_VECTORS])
-    if sent == total:
-        return
     deadline = time.monotonic() + timeout_s
     while True:
         while views and sent >= len(views[0]):

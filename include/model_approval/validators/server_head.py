@@ -15,7 +15,8 @@ MAX_HEAD_BYTES = 16 * 1024
 _MAX_HEADERS = 64
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (/[\x21-\x7e]{0,4095}|\*) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
-_ONCE = ("host", "content-length", "transfer-encoding", "authorization", "inference-header-content-length")
+_JSON_BYTES = "inference-header-content-length"
+_ONCE = ("host", "content-length", "transfer-encoding", "authorization", _JSON_BYTES)
 _DECIMAL = re.compile(r"[0-9]{1,18}")
 
 
@@ -30,13 +31,10 @@ class Head:
     """Names in lower case; values that came several times are joined by a comma."""
     content_length: int | None
     """None: the body comes in chunks."""
+    json_bytes: int | None
+    """Length of the JSON that comes before binary tensors (`Inference-Header-Content-Length`)."""
     keep_alive: bool
     expects_continue: bool
-
-    def number(self, header: str) -> int | None:
-        """A header's value as a whole number, None without it. Raises Refusal (400) when it is none."""
-        value = self.headers.get(header)
-        return None if value is None else _number(header, value)
 
 
 def parse_head(data: bytes) -> Head:
@@ -57,6 +55,7 @@ def parse_head(data: bytes) -> Head:
         path=match[2].decode("ascii").partition("?")[0],
         headers=headers,
         content_length=_length(headers),
+        json_bytes=_number(_JSON_BYTES, headers[_JSON_BYTES]) if _JSON_BYTES in headers else None,
         keep_alive="close" not in connection and (minor == b"1" or "keep-alive" in connection),
         expects_continue=minor == b"1" and headers.get("expect", "").lower() == "100-continue",
     )

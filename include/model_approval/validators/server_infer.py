@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from model_approval.validators.runtimes.contract import TensorSpec
 from model_approval.validators.server_answer import BINARY_TYPE, Answer, Refusal, json_answer
 from model_approval.validators.server_tensors import (
@@ -25,7 +27,6 @@ from model_approval.validators.server_tensors import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _KEPT_PLANS = 64
@@ -95,8 +96,6 @@ class Inference:
         return plan, arrays
 
     def _array(self, tensor: _Lying, body: memoryview) -> NDArray[Any]:
-        import numpy as np
-
         described = tensor.described
         if tensor.dtype is None:
             return split_strings(described, body[tensor.offset : tensor.offset + tensor.size])
@@ -169,7 +168,7 @@ class Inference:
                 continue
             part = _blob(array)
             parts.append(part)
-            key.append((array.shape, array.dtype, memoryview(part).nbytes))
+            key.append((array.shape, array.dtype, part.nbytes))
         if plain:
             return self._answer(*self._render(plan, arrays, parts), parts)
         header = plan.rendered.get(tuple(key))
@@ -208,12 +207,11 @@ class Inference:
         return BINARY_TYPE + b"Inference-Header-Content-Length: %d\r\n" % len(header), header
 
 
-def _blob(array: NDArray[Any]) -> memoryview:
-    import numpy as np
-
+def _blob(array: NDArray[Any]) -> NDArray[Any] | memoryview:
+    """The bytes of an output; an array is sent from where it lies."""
     if array.dtype.kind in "OSU":
         return memoryview(join_strings(array))
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _plain(array: NDArray[Any]) -> list[object]:
@@ -222,8 +220,6 @@ def _plain(array: NDArray[Any]) -> list[object]:
 
 
 def _lying(described: Described, size: object, offset: int) -> _Lying:
-    import numpy as np
-
     name = described.spec.name
     if type(size) is not int or size < 0:
         raise Refusal(400, f"input {name!r}: binary_data_size is no whole number")

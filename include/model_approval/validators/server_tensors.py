@@ -6,10 +6,13 @@ row-major; a string is four bytes of length, then its bytes.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from model_approval.validators.runtimes.contract import TensorSpec
 from model_approval.validators.server_answer import Refusal
@@ -69,8 +72,6 @@ def _fits(shape: list[int], wanted: tuple[int | str | None, ...]) -> bool:
 
 def from_lists(described: Described, data: object) -> NDArray[Any]:
     """A tensor from nested or flat lists. Raises Refusal (400)."""
-    import numpy as np
-
     name, dtype = described.spec.name, described.spec.dtype
     if not isinstance(data, list):
         raise Refusal(400, f"input {name!r}: give `data`, or `binary_data_size` and the bytes after the header")
@@ -105,8 +106,6 @@ def _flat(name: str, data: list[object]) -> list[object]:
 
 
 def _strings(described: Described, items: list[object]) -> NDArray[Any]:
-    import numpy as np
-
     if not all(isinstance(item, str) for item in items):
         raise Refusal(400, f"input {described.spec.name!r}: values must be strings")
     _require_count(described, len(items))
@@ -142,10 +141,8 @@ def split_strings(described: Described, blob: memoryview) -> NDArray[Any]:
 
 def require_finite(name: str, array: NDArray[Any]) -> None:
     """Refuse NaN and infinity. Raises Refusal (400)."""
-    import numpy as np
-
     # A sum is finite only if every element is; it may overflow without one that is not, hence the second look.
-    if not np.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():
+    if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():
         raise Refusal(400, f"input {name!r}: a value is NaN or infinite")
 
 
@@ -155,8 +152,6 @@ def as_tensor(spec: TensorSpec, value: object) -> NDArray[Any]:
     Raises:
         ValueError: It is neither.
     """
-    import numpy as np
-
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
