@@ -1,111 +1,84 @@
-"""Plain text: read to its end as UTF-8; configurations are searched for what makes a loader run or fetch code."""
+"""Plain text, tables, notes and settings: read to their ends, searched for secrets, payloads and what readers run."""
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-
-from pydantic import JsonValue
+from pathlib import PurePosixPath
 
 from model_approval.domain.evidence import Severity
-from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
-
-_BLOCK_BYTES = 1024 * 1024
-_MAX_CONFIG_BYTES = 64 * 1024**2
-"""Beyond that it is data, not configuration; it is then read as text and said so."""
-
-_ADVICE = "remove it; the model must load without code from the artifact"
-_OBJECTS = Rule("config.objects", Severity.CRITICAL, _ADVICE)
-_CODE = Rule("config.code", Severity.HIGH, _ADVICE)
-_REMOTE = Rule("config.remote", Severity.MEDIUM, "put what is needed into the artifact")
-
-_CODE_KEYS = frozenset(
-    {"auto_map", "custom_pipelines", "custom_pipeline", "_target_", "py/object", "py/reduce", "__reduce__"}
+from model_approval.domain.formats import detect_format
+from model_approval.validators.security_scan.config_values import (
+    CODE,
+    CODE_KEYS,
+    TARGET_KEYS,
+    TRUE_MEANS_CODE,
+    Trouble,
+    code_message,
+    judge,
+    record,
 )
-_TRUE_MEANS_CODE = frozenset({"trust_remote_code", "use_remote_code", "allow_pickle", "trust_repo"})
-_URL = re.compile(r"^(https?|ftp|s3|gs|hf|git\+\w+|ssh)://", re.IGNORECASE)
-_FETCHED = re.compile(r"(weight|checkpoint|download|repo|pretrained|code|script|plugin|source)", re.IGNORECASE)
-# A tag can be spelled in full, behind a handle that %TAG declares, or with %-escapes; and what looks like a comment may
-# be the end of a quoted text. So every spelling counts wherever it stands: a comment can be reworded.
-_YAML_TAG = re.compile(
-    r"!!?python|tag:yaml\.org,2002:\s*python|^\ufeff?%TAG\b|!<?[\w!:,./-]{0,200}%[0-9a-f]{2}", re.I | re.M
+from model_approval.validators.security_scan.dependency_lists import check_dependency_list, is_requirements_file
+from model_approval.validators.security_scan.embedded_payloads import find_payloads
+from model_approval.validators.security_scan.embedded_secrets import find_secrets
+from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
+from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
+
+_MAX_LIST_BYTES = 1024 * 1024
+_FORMULA = Rule(
+    "text.formula", Severity.LOW, "write such cells as text: a spreadsheet runs them when the table is opened"
 )
-_YAML_KEY = re.compile(
-    rf"""(?<![\w/])(?:{"|".join(map(re.escape, sorted(_CODE_KEYS)))})(?=['"]?\s*(?::|$))"""
-    rf"""|(?<!\w)(?:{"|".join(sorted(_TRUE_MEANS_CODE))})(?=['"]?\s*(?::|$))(?!['"]?\s*:\s*(?:false|no|off|null|~)\b)"""
-    r"""|"[^"\\\n]*\\[^"\n]*"(?=\s*:)""",
-    re.I | re.M,
+_MARKUP = Rule("text.markup", Severity.LOW, "remove it: a page that shows the text may run it")
+_KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS
+_SETTING = re.compile(
+    rf"""^\s*["']?({"|".join(map(re.escape, sorted(_KEYS)))})["']?\s*[=:]\s*(\S.{{0,300}})""",
+    re.MULTILINE,
 )
-"""Keys by which loaders run code, as in JSON, and quoted keys with escapes, which could spell any of them."""
+_CELL = re.compile(
+    r"(?:^|[,;\t])\"?\s*[=+@-]\s*(?:cmd|powershell|mshta|rundll32|DDE(?:AUTO)?|HYPERLINK|WEBSERVICE|IMPORT\w+|EXEC|CALL)"
+    r"\b[^\n]{0,80}|(?:^|[,;\t])\"?[=+@-][^\n,;\t]{0,80}\|'?[^\n,;\t]{0,40}!",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SCRIPT = re.compile(
+    r"<(?:script|iframe|object|embed)\b|\bon(?:error|load|click|mouseover)\s*=\s*[\"']"
+    r"|\]\(\s*(?:javascript|data:text/html|vbscript):",
+    re.IGNORECASE,
+)
+_SETTINGS = frozenset({".toml", ".ini", ".cfg", ".conf", ".properties", ".env", ".txt"})
 
 
 class TextScanner:
-    """Scans `text`, `markdown`, `csv`, `jsonl`, `empty`."""
+    """Scans `text`, `markdown`, `csv`, `empty`."""
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
-        """Decode it to its end. Raises Uncovered when it is not text all the way."""
-        require_text(blob)
-
-
-class JsonScanner:
-    """Scans `json`."""
-
-    def scan(self, blob: Blob, scan: FileScan) -> None:
-        """Parse it and look at every key and value. Raises Uncovered when it is no JSON or too large to parse."""
-        if blob.size_bytes > _MAX_CONFIG_BYTES:
-            raise Uncovered(f"JSON larger than {_MAX_CONFIG_BYTES} bytes")
+        """Read it to its end. Raises Uncovered when it is not text all the way."""
+        kind, name = detect_format(blob.name, blob.head()), PurePosixPath(blob.name).name.lower()
+        suffix = PurePosixPath(name).suffix
+        if is_requirements_file(name):
+            check_dependency_list(read_text(blob, _MAX_LIST_BYTES), blob, scan)
         blob.stream.seek(0)
-        _search(blob, scan, json.loads(blob.stream.read()))
+        for block in text_blocks(blob):
+            find_secrets(block, blob, scan)
+            find_payloads(block, blob, scan)
+            if kind == "csv":
+                _first(_CELL, _FORMULA, "a cell is a formula that starts programs or fetches", block, blob, scan)
+            elif kind == "markdown":
+                _first(_SCRIPT, _MARKUP, "the text holds markup that a browser runs", block, blob, scan)
+            elif suffix in _SETTINGS:
+                _search_settings(block, blob, scan)
 
 
-class YamlScanner:
-    """Scans `yaml` as text: we parse no YAML of strangers."""
-
-    def scan(self, blob: Blob, scan: FileScan) -> None:
-        """Decode it and search for tags and keys that run code."""
-        if blob.size_bytes > _MAX_CONFIG_BYTES:
-            raise Uncovered(f"YAML larger than {_MAX_CONFIG_BYTES} bytes")
-        require_text(blob)
-        blob.stream.seek(0)
-        text = blob.stream.read().decode()
-        for match in _YAML_TAG.finditer(text):
-            message = "a YAML tag makes a careless loader build Python objects"
-            scan.add(blob, _OBJECTS, message, offset=len(text[: match.start()].encode()))
-        for match in _YAML_KEY.finditer(text):
-            scan.add(blob, _CODE, _message(match.group()), offset=len(text[: match.start()].encode()))
+def _first(sought: re.Pattern[str], rule: Rule, message: str, block: TextBlock, blob: Blob, scan: FileScan) -> None:
+    if any(finding.rule == rule.id for finding in scan.findings):
+        return
+    if match := sought.search(block.text):
+        scan.add(blob, rule, message, subject=match[0].strip(" ,;\t\"'")[:60], line=block.line_of(match.start()))
 
 
-def require_text(blob: Blob) -> None:
-    """Decode a blob to its end. Raises Uncovered at bytes that are not UTF-8 text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    blob.stream.seek(0)
-    try:
-        while block := blob.stream.read(_BLOCK_BYTES):
-            if "\0" in decoder.decode(block):
-                raise Uncovered("begins as text, then holds zero bytes")
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as err:
-        raise Uncovered(f"begins as text, then is not UTF-8: {err.reason}") from err
-
-
-def _message(key: str) -> str:
-    return (
-        f"the configuration says {key.strip()!r}, which makes loaders run code that comes with the model or from afar"
-    )
-
-
-def _search(blob: Blob, scan: FileScan, document: JsonValue) -> None:
-    pending: list[tuple[str, JsonValue]] = [("", document)]
-    while pending:
-        key, value = pending.pop()
-        if key in _CODE_KEYS or (key in _TRUE_MEANS_CODE and value not in (False, None)):
-            scan.add(blob, _CODE, _message(key))
-        if isinstance(value, dict):
-            pending += value.items()
-        elif isinstance(value, list):
-            pending += [(key, item) for item in value]
-        elif isinstance(value, str) and _URL.match(value) and _FETCHED.search(key):
-            scan.add(
-                blob, _REMOTE, f"the configuration names {value[:200]!r} under {key!r}: a loader may fetch from there"
-            )
+def _search_settings(block: TextBlock, blob: Blob, scan: FileScan) -> None:
+    for match in _SETTING.finditer(block.text):
+        key, value = match[1], match[2].strip().strip("\"',;")
+        line = block.line_of(match.start())
+        if key in CODE_KEYS:
+            record(iter([Trouble(CODE, code_message(key), key)]), blob, scan, line=line)
+        else:
+            record(judge((key,), value), blob, scan, line=line)

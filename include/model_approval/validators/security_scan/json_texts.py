@@ -1,0 +1,151 @@
+"""JSON: parsed and walked up to a size; beyond it, searched as text for the same keys in one pass."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from pydantic import JsonValue
+
+from model_approval.domain.evidence import Severity
+from model_approval.validators.contract import plain_line
+from model_approval.validators.security_scan.config_values import (
+    KEYS,
+    WORTH,
+    Trouble,
+    judge,
+    record,
+)
+from model_approval.validators.security_scan.embedded_payloads import find_payloads
+from model_approval.validators.security_scan.embedded_secrets import find_secrets
+from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
+from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
+
+MAX_PARSED_BYTES = 8 * 1024**2
+"""A parsed document takes about ten times its size; vocabularies are longer and all of the same kind."""
+_DUPLICATE = Rule("config.duplicate-key", Severity.MEDIUM, "write each key once: readers disagree which one counts")
+_PAIR = re.compile(
+    rf'"({"|".join(map(re.escape, sorted(KEYS)))}|chat_template'
+    r'|[^"\\]{0,60}(?:weight|checkpoint|download|repo)[^"\\]{0,40})"'
+    r'\s*:\s*("(?:[^"\\]|\\.){0,200000}"|true|false|null|[^\s"])'
+)
+_NEEDLES = (*sorted(KEYS), "chat_template", "weight", "checkpoint", "download", "repo")
+_HIDDEN = re.compile(r'"([^"\\]{0,200}(?:\\.[^"\\]{0,200}){0,100})"\s*:')
+_ESCAPED_LETTER = re.compile(r"\\u00(?:4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
+
+
+class JsonScanner:
+    """Scans `json`."""
+
+    def scan(self, blob: Blob, scan: FileScan) -> None:
+        """Look at every key and value. Raises ValueError when it is no JSON."""
+        if blob.size_bytes > MAX_PARSED_BYTES:
+            search_large(blob, scan)
+            return
+        text = read_text(blob, MAX_PARSED_BYTES)
+        search_document(blob, scan, json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs))
+        whole = TextBlock(text, 1)
+        find_secrets(whole, blob, scan)
+        find_payloads(whole, blob, scan)
+
+
+class JsonLinesScanner:
+    """Scans `jsonl`: data, so it is searched like a large document."""
+
+    def scan(self, blob: Blob, scan: FileScan) -> None:
+        """Read it to its end."""
+        search_large(blob, scan)
+
+
+class _Pairs(dict[str, JsonValue]):
+    """An object that remembers which keys it was given twice."""
+
+    def __init__(self, pairs: list[tuple[str, JsonValue]]) -> None:
+        super().__init__(pairs)
+        self.twice: list[str] = []
+        if len(self) < len(pairs):
+            seen: set[str] = set()
+            self.twice = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def search_document(blob: Blob, scan: FileScan, document: JsonValue) -> None:
+    """Judge all values of a parsed document, and its chat templates."""
+    pending: list[tuple[tuple[str, ...], JsonValue]] = [((), document)]
+    while pending:
+        path, value = pending.pop()
+        if _is_worth_judging(path, value):
+            record(judge(path, value), blob, scan)
+        if path and path[-1] == "chat_template":
+            _check_templates(blob, scan, value)
+        if isinstance(value, dict):
+            _report_duplicates(blob, scan, value)
+            pending += [((*path, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            place = (*path, "0")
+            pending += [(place, item) for item in value]
+
+
+def _is_worth_judging(path: tuple[str, ...], value: JsonValue) -> bool:
+    """A quick look, so that a vocabulary of a hundred thousand words costs nothing."""
+    if path and path[-1] in KEYS:
+        return True
+    return isinstance(value, str) and len(value) > 3 and (WORTH.search(value) is not None or _is_named(path))
+
+
+def _is_named(path: tuple[str, ...]) -> bool:
+    return any(part in KEYS for part in path[-2:])
+
+
+def _report_duplicates(blob: Blob, scan: FileScan, value: dict[str, JsonValue]) -> None:
+    for key in getattr(value, "twice", [])[:10]:
+        shown = plain_line(key, limit=100)
+        scan.add(blob, _DUPLICATE, f"the key {shown!r} stands twice in one object", subject=shown)
+        scan.gap("a key stands twice in one JSON object; only its last value was judged")
+
+
+def _check_templates(blob: Blob, scan: FileScan, value: JsonValue) -> None:
+    from model_approval.validators.security_scan.jinja_templates import check_template
+
+    if isinstance(value, str):
+        check_template(blob, scan, value, where="chat_template")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(item, str):
+                check_template(blob, scan, item, where=f"chat_template {plain_line(name, limit=50)}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            if isinstance(item, dict) and isinstance(item.get("template"), str):
+                name = plain_line(str(item.get("name", number)), limit=50)
+                check_template(blob, scan, str(item["template"]), where=f"chat_template {name}")
+
+
+def search_large(blob: Blob, scan: FileScan) -> None:
+    """Search a text of any length, in blocks. Raises Uncovered when it is no text all the way."""
+    for block in text_blocks(blob):
+        record(_pairs(block, blob, scan), blob, scan)
+        find_secrets(block, blob, scan)
+        find_payloads(block, blob, scan)
+
+
+def _pairs(block: TextBlock, blob: Blob, scan: FileScan) -> Iterator[Trouble]:
+    text = block.text
+    if any(needle in text for needle in _NEEDLES):
+        for match in _PAIR.finditer(text):
+            value = _value(match[2])
+            if match[1] == "chat_template":
+                _check_templates(blob, scan, value)
+            yield from judge((match[1],), value)
+    if _ESCAPED_LETTER.search(text):
+        for match in _HIDDEN.finditer(text):
+            if _ESCAPED_LETTER.search(match[1]) and isinstance(key := _value(f'"{match[1]}"'), str):
+                yield from judge((key,), True)
+
+
+def _value(text: str) -> JsonValue:
+    """A scalar; the first character of anything else."""
+    try:
+        value: JsonValue = json.loads(text)
+    except ValueError:
+        return text
+    return value
