@@ -59,6 +59,9 @@ class Settings(BaseModel):
     validators_python: Path | None = None
     """Interpreter of the validators' environment (local runtime, `scan`, `benchmark`). Unset: the one that `make setup`
     makes, `.venv-validators` beside `include/`."""
+    osv_database: Path | None = None
+    """Known vulnerabilities, made by `model-approval vulnerabilities import`. Unset: models that declare packages are
+    *inconclusive*, unless the validators' image holds a database. Validator pods read their image's own."""
     serving_dir: Path | None = None
     """Where the local target keeps desired and observed state. Unset: `home/serving`."""
     kubeconfig: Path | None = None

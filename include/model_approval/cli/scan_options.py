@@ -22,7 +22,12 @@ VexOutputOption = Annotated[
 ModelOption = Annotated[str, typer.Option("--model", help="The model's name, for statements about all its versions.")]
 OsvOption = Annotated[
     Path | None,
-    typer.Option("--osv", exists=True, help="Known vulnerabilities: an imported database, or an OSV export."),
+    typer.Option(
+        "--osv",
+        envvar="MODEL_APPROVAL_OSV_DATABASE",
+        exists=True,
+        help="Known vulnerabilities: an imported database, or an OSV export.",
+    ),
 ]
 
 

@@ -61,6 +61,8 @@ class Task(Record):
     champion: str | None = None
     scratch: str
     timeout_s: int
+    vulnerability_database: str | None = None
+    """Where this installation keeps known vulnerabilities, when it keeps any."""
     manifest_fd: int | None = None
     """Set while the bytes are still being hashed: where the manifest with the digests can be read, once.
     Until then the one in `input` has paths and sizes, and zeros for digests."""

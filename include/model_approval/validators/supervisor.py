@@ -79,6 +79,7 @@ def _task_of(work: Path, validator: str, timeout_s: int | None) -> Task:
         champion=str(champion) if champion else None,
         scratch=str(scratch.resolve()),
         timeout_s=timeout_s,
+        vulnerability_database=os.environ.get("MODEL_APPROVAL_OSV_DATABASE") or None,
     )
 
 

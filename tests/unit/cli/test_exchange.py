@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.advisories import an_advisory, write_export
 from tests.unit.cli.test_commands import run
 
 pytestmark = pytest.mark.unit
@@ -79,6 +80,7 @@ def test_statements_that_came_inside_the_artifact_are_never_honoured(artifact, t
     refused = run("scan", str(artifact), "--model", "fraud-scorer", "--vex", str(inside))
     assert refused.returncode == 2
     assert "lies inside of what is scanned" in refused.stderr
+    inside.unlink()
     assert scan(artifact, "--model", "fraud-scorer", "--vex", reviewed)[0] == 0
 
 
@@ -116,3 +118,22 @@ def test_the_log_of_a_scan_that_broke_says_so(artifact, tmp_path):
     code, found = scan(artifact, "--sarif", log, "--timeout-s", 0)
     assert (code, found["verdict"]) == (3, "errored")
     assert json.loads(log.read_text())["runs"][0]["invocations"][0]["executionSuccessful"] is False
+
+
+def test_an_imported_database_makes_declared_packages_a_matter_of_yes_or_no(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/requirements.txt").write_text("left-pad==1.3\n")
+    assert scan(tmp_path / "model")[1]["verdict"] == "inconclusive"
+    export, index = write_export(tmp_path / "all.zip", an_advisory()), tmp_path / "pypi.sqlite"
+    done = run("vulnerabilities", "import", str(export), str(index), "--json")
+    assert (done.returncode, json.loads(done.stdout)["advisories"]) == (0, 1)
+    assert scan(tmp_path / "model", "--osv", index)[1]["verdict"] == "passed"
+    done = run("scan", str(tmp_path / "model"), MODEL_APPROVAL_OSV_DATABASE=str(index))
+    assert done.returncode == 0
+
+
+def test_a_broken_export_is_not_imported(tmp_path):
+    (tmp_path / "all.zip").write_bytes(b"no zip")
+    done = run("vulnerabilities", "import", str(tmp_path / "all.zip"), str(tmp_path / "index"))
+    assert (done.returncode, (tmp_path / "index").exists()) == (3, False)
+    assert "neither a folder, a zip nor an index" in done.stderr

@@ -4,18 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_approval.validators.contract import Task
 from model_approval.validators.security_scan.parameters import parameters_of
 from model_approval.validators.security_scan.scan import FileScan
 from model_approval.validators.supply_chain.inspection import Inspection
+from model_approval.validators.supply_chain.names import is_list_of_dependencies
 from model_approval.validators.supply_chain.signature import check_signature
 
+if TYPE_CHECKING:
+    from model_approval.validators.supply_chain.vulnerability_database import Database
 
-def supply_chain(task: Task, scans: Sequence[FileScan]) -> Inspection:
+DEFAULT_PATH = Path("/opt/model-approval/osv")
+"""Where the validators' image keeps known vulnerabilities, when it was built or mounted with them."""
+
+
+def database_of(task: Task) -> Database | None:
+    """Open the database of known vulnerabilities, before the process locks itself in; None when there is none.
+
+    Raises:
+        EvidenceError: The one that was named is missing or damaged, or the check's parameters are unreadable.
+    """
+    named = parameters_of(task).vulnerability_database or task.vulnerability_database
+    if named is None and not DEFAULT_PATH.exists():
+        return None
+    from model_approval.validators.supply_chain.vulnerability_database import open_database
+
+    return open_database(Path(named) if named else DEFAULT_PATH)
+
+
+def supply_chain(task: Task, scans: Sequence[FileScan], database: Database | None = None) -> Inspection:
     """Inspect what the artifact says about its origin.
 
     Call it before coverage is computed: what could not be established becomes a gap of the file that declares it.
+
+    Args:
+        task: What to look at, with the check's parameters.
+        scans: The scan of every file.
+        database: Known vulnerabilities, from `database_of`.
 
     Raises:
         EvidenceError: The check's parameters are unreadable.
@@ -27,4 +55,8 @@ def supply_chain(task: Task, scans: Sequence[FileScan]) -> Inspection:
         now=datetime.now(UTC),
     )
     check_signature(inspection)
+    if any(is_list_of_dependencies(scan.path) for scan in scans):
+        from model_approval.validators.supply_chain.dependencies import check_dependencies, read_dependencies
+
+        check_dependencies(inspection, read_dependencies(inspection), database)
     return inspection
