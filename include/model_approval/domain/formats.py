@@ -9,11 +9,14 @@ cannot be told is `unknown`, and nobody downstream treats unknown as harmless.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import pickletools
 from collections.abc import Callable
 from pathlib import PurePosixPath
+
+from model_approval.domain.model_formats import RECOGNISERS as _MODEL_RECOGNISERS
 
 HEAD_BYTES = 8192
 """How much of a file's beginning the detection wants; more is ignored. A shorter head is taken for the whole file."""
@@ -49,7 +52,24 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
     (b"SQLite format 3\x00", "sqlite"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),  # old office documents, with or without macros, and installers
+    (b"!<arch>\n", "installer"),
+    (b"\xed\xab\xee\xdb", "installer"),
+    (b"MSCF", "installer"),
+    (b"xar!", "installer"),
+    (b"L\0\0\0\x01\x14\x02\0", "shortcut"),
+    (b"dex\n", "bytecode"),
+    (b"\x1bLua", "bytecode"),
 )
+_CODE_SUFFIXES = (
+    ".applescript", ".awk", ".c", ".cc", ".cjs", ".cmd", ".cpp", ".cu", ".desktop", ".fish", ".go", ".groovy", ".h",
+    ".hta", ".ipy", ".java", ".jl", ".jsx", ".lua", ".m", ".mjs", ".php", ".pl", ".psd1", ".psm1", ".pyw", ".pyx", ".r",
+    ".rb", ".reg", ".rs", ".scala", ".scpt", ".service", ".swift", ".tcl", ".ts", ".vbe", ".vbs", ".wsf", ".zsh",
+)  # fmt: skip
+_TEXT_SUFFIXES = (
+    ".bib", ".bpe", ".codes", ".conf", ".css", ".dict", ".env", ".in", ".labels", ".list", ".lock", ".log", ".lst",
+    ".merges", ".names", ".pbtxt", ".properties", ".proto", ".prototxt", ".pth", ".sql", ".tex", ".tok", ".toml",
+)  # fmt: skip
 _SUFFIXES = {
     ".json": "json",
     ".sig": "json",
@@ -76,6 +96,13 @@ _SUFFIXES = {
     ".ini": "text",
     ".cfg": "text",
     ".vocab": "text",
+    ".xml": "xml",
+    ".html": "html",
+    ".htm": "html",
+    ".svg": "html",
+    ".cff": "yaml",
+    **dict.fromkeys(_CODE_SUFFIXES, "script"),
+    **dict.fromkeys(_TEXT_SUFFIXES, "text"),
 }
 _NAMES = {  # files that carry no suffix by convention
     "mlmodel": "yaml",
@@ -85,7 +112,19 @@ _NAMES = {  # files that carry no suffix by convention
     "notice": "text",
     "changelog": "text",
     ".gitattributes": "text",
-}
+    **dict.fromkeys(
+        (
+            ".condarc", ".dockerignore", ".editorconfig", ".env", ".gitignore", ".gitkeep", ".gitmodules", ".netrc",
+            ".npmrc", ".pypirc", "_netrc", "_success", "authors", "citation", "codeowners", "copying", "labels", "merges",
+            "modelfile", "version", "vocab",
+        ),
+        "text",
+    ),
+    **dict.fromkeys(
+        ("dockerfile", "gnumakefile", "jenkinsfile", "justfile", "makefile", "procfile", "rakefile", "vagrantfile"),
+        "script",
+    ),
+}  # fmt: skip
 _JSON_START = frozenset('{["-0123456789tfn')
 _IMPORTS_BY_STACK = frozenset({"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
@@ -133,6 +172,17 @@ def _portable_executable(head: bytes) -> str | None:
     at = int.from_bytes(head[60:64], "little")
     # DOS programs carry no PE header; they are programs all the same, so `MZ` with binary content is enough.
     return "pe" if head[at : at + 4] == b"PE\0\0" or b"\0" in head[:64] else None
+
+
+def _bytecode(head: bytes) -> str | None:
+    """Python's, with the header of a `.pyc` file or bare as `marshal` writes a code object."""
+    magic = int.from_bytes(head[:2], "little")
+    if head[2:4] == b"\r\n" and (2900 <= magic < 4200 or 50_000 <= magic < 62_300):
+        return "bytecode"
+    # Five or six small counts, then the instructions: a byte string.
+    small = all(head[at] <= 64 and not any(head[at + 1 : at + 4]) for at in (1, 5, 9)) if len(head) > 40 else False
+    is_code = head[:1] in (b"\xe3", b"c") and small and (head[21] in (0x73, 0xF3) or head[25] in (0x73, 0xF3))
+    return "bytecode" if is_code else None
 
 
 def _flatbuffer(head: bytes) -> str | None:
@@ -237,11 +287,13 @@ _RECOGNISERS: tuple[Callable[[bytes], str | None], ...] = (
     _zip,
     _tar,
     _portable_executable,
+    _bytecode,
     _flatbuffer,
     _safetensors,
     _script,
     _markup,
     _pickle,
+    *_MODEL_RECOGNISERS,
     _onnx,
     _zlib,
 )
@@ -270,7 +322,10 @@ def _starts_as_json(text: str, *, whole: bool) -> bool:
 
 
 def _decoded(head: bytes) -> str | None:
-    """The head as text: UTF-8 without control characters, its last character possibly cut; else None."""
+    """The head as text: UTF-8 (or what a mark says) without control characters, its end possibly cut; else None."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
+        return None if any(ord(char) < 32 and char not in "\t\n\r\f" for char in text) else text.rstrip("\ufffd")
     cut = 0 if len(head) < HEAD_BYTES else 3
     for length in range(len(head), len(head) - cut - 1, -1):
         try:
