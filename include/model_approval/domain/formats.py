@@ -115,8 +115,8 @@ _NAMES = {  # files that carry no suffix by convention
     **dict.fromkeys(
         (
             ".condarc", ".dockerignore", ".editorconfig", ".env", ".gitignore", ".gitkeep", ".gitmodules", ".netrc",
-            ".npmrc", ".pypirc", "_netrc", "_success", "authors", "citation", "codeowners", "copying", "labels", "merges",
-            "modelfile", "version", "vocab",
+            ".npmrc", ".pypirc", "_netrc", "_success", "authors", "citation", "codeowners", "copying", "labels",
+            "merges", "modelfile", "version", "vocab",
         ),
         "text",
     ),
