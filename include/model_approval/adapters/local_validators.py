@@ -6,8 +6,10 @@ interpreter and an empty environment. Their confinement is their own and does no
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import tempfile
+import threading
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Evidence, ValidatorInput, ValidatorJob
 
+log = logging.getLogger(__name__)
+
+_PROGRESS = "progress: "
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 """Nothing of this process's own: it holds the store's credentials and the signing key's path."""
 _GRACE_S = 60
@@ -25,8 +30,9 @@ _FETCH_TIMEOUT_S = 3600
 class LocalValidatorRunner:
     """`ports.ValidatorRunner` on the validators' interpreter."""
 
-    def __init__(self, python: Path) -> None:
-        self._python = python
+    def __init__(self, python: Path, *, osv_database: Path | None = None) -> None:
+        known = {"MODEL_APPROVAL_OSV_DATABASE": str(osv_database.resolve())} if osv_database else {}
+        self._python, self._environment = python, {**_ENVIRONMENT, **known}
 
     @cached_property
     def image_digest(self) -> str:
@@ -35,7 +41,7 @@ class LocalValidatorRunner:
         Raises:
             EvidenceError: The interpreter is missing or broken.
         """
-        return self._run_module("environment", [], timeout_s=_GRACE_S).stdout
+        return self._run_module("environment", [], timeout_s=_GRACE_S)
 
     def run_job(self, job: ValidatorJob) -> None:
         """Fetch, verify, run, upload, in a folder that is gone afterwards.
@@ -74,29 +80,48 @@ class LocalValidatorRunner:
         arguments = ["--work", str(work), "--validator", validator, "--timeout-s", str(timeout_s), *more]
         self._run_module("supervisor", arguments, timeout_s=timeout_s + _GRACE_S)
 
-    def _run_module(self, module: str, arguments: list[str], *, timeout_s: int) -> subprocess.CompletedProcess[str]:
-        return self._start(["-I", "-m", f"model_approval.validators.{module}", *arguments], timeout_s=timeout_s)
-
-    def _start(self, arguments: list[str], *, timeout_s: int) -> subprocess.CompletedProcess[str]:
+    def _run_module(self, module: str, arguments: list[str], *, timeout_s: int) -> str:
+        """Run one of the validators' programs; what it printed."""
+        command = [str(self._python), "-I", "-m", f"model_approval.validators.{module}", *arguments]
         try:
-            result = subprocess.run(
-                [str(self._python), *arguments],
-                env=_ENVIRONMENT,
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=timeout_s,
-                check=False,
             )
-        except subprocess.TimeoutExpired as err:
-            raise EvidenceError(f"the validator's supervisor did not end within {timeout_s} s") from err
         except OSError as err:
             message = f"the validators' interpreter {self._python} cannot be started: {err.strerror}"
             raise EvidenceError(message, hint="run `make setup`, or set MODEL_APPROVAL_VALIDATORS_PYTHON") from err
-        if result.returncode != 0:
-            said = result.stderr.strip().splitlines()
-            raise EvidenceError(
-                said[-1] if said else f"the validator ended with code {result.returncode} and said nothing"
-            )
-        return result
+        with process:
+            said = _Listening(process)
+            try:
+                process.wait(timeout=timeout_s)
+            except subprocess.TimeoutExpired as err:
+                process.kill()
+                raise EvidenceError(f"the validator's supervisor did not end within {timeout_s} s") from err
+            said.join()
+            assert process.stdout is not None
+            printed = process.stdout.read()
+        if process.returncode != 0:
+            raise EvidenceError(said.last or f"the validator ended with code {process.returncode} and said nothing")
+        return printed
+
+
+class _Listening(threading.Thread):
+    """Copies a program's progress to the log, and keeps its last other line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self.last, self._stderr = "", process.stderr
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stderr or ():
+            if line.startswith(_PROGRESS):
+                log.info("%s", line.strip())
+            else:
+                self.last = line.strip() or self.last

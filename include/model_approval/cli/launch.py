@@ -89,5 +89,5 @@ class Launch:
             raise EvidenceError(
                 f"the validator's supervisor did not end within {self._timeout_s + _GRACE_S} s"
             ) from err
-        lines = errors.strip().splitlines()
+        lines = [line for line in errors.strip().splitlines() if not line.startswith("progress: ")]
         return self._process.returncode, lines[-1] if lines else ""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from model_approval.adapters.kubernetes.objects import Json
 
+_SECONDS_BETWEEN_LOGS = 15
+"""How often the triggerer copies new lines of the pod's log, its progress, into the task's."""
 _EVENT_RUN = "model_approval_run"
 """Key under which the run's number travels through the trigger: the pod may be gone when the task resumes."""
 
@@ -70,6 +72,7 @@ class EvidencePodOperator(KubernetesPodOperator):
             termination_message_policy="FallbackToLogsOnError",
             deferrable=True,
             poll_interval=poll_interval_s,
+            logging_interval=_SECONDS_BETWEEN_LOGS,
             startup_check_interval_seconds=max(1, round(poll_interval_s)),
             startup_timeout_seconds=job.target.startup_timeout_s,
             on_finish_action="delete_succeeded_pod",

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -13,9 +14,13 @@ from typing import IO
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.validators.contract import MAX_REPORT_BYTES, Task, plain_line
+from model_approval.validators.progress import PREFIX
 
 _BLOCK_BYTES = 64 * 1024
 _STDERR_BYTES = 4096
+_PROGRESS = PREFIX.encode()
+_MAX_PROGRESS_LINES = 5000
+"""Seven hours of them; more would be a flood."""
 
 
 def run_child(command: Sequence[str], task: Task) -> bytes:
@@ -45,7 +50,7 @@ def run_child(command: Sequence[str], task: Task) -> bytes:
         finally:
             os.close(writing)
         assert child.stderr is not None
-        report, errors = _Reader(report_pipe, MAX_REPORT_BYTES), _Reader(child.stderr, None)
+        report, errors = _Reader(report_pipe, MAX_REPORT_BYTES), _Listener(child.stderr)
         timed_out = _wait(child, task.timeout_s, report)
         report.join()
         errors.join()
@@ -60,9 +65,9 @@ def _bare_environment(task: Task) -> dict[str, str]:
 
 
 class _Reader(threading.Thread):
-    """Reads a pipe to its end. With a limit it stops there; without, it keeps the last few kilobytes."""
+    """Reads a pipe to its end, or to a limit."""
 
-    def __init__(self, pipe: IO[bytes], limit_bytes: int | None) -> None:
+    def __init__(self, pipe: IO[bytes], limit_bytes: int) -> None:
         super().__init__(daemon=True)
         self.data, self.overflow = bytearray(), threading.Event()
         self._pipe, self._limit = pipe, limit_bytes
@@ -72,11 +77,39 @@ class _Reader(threading.Thread):
         descriptor = self._pipe.fileno()
         while block := os.read(descriptor, _BLOCK_BYTES):
             self.data += block
-            if self._limit is None:
-                del self.data[:-_STDERR_BYTES]
-            elif len(self.data) > self._limit:
+            if len(self.data) > self._limit:
                 self.overflow.set()
                 return
+
+
+class _Listener(threading.Thread):
+    """Reads standard error: passes progress on, and keeps the last few kilobytes of all the rest."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.data = bytearray()
+        self._pipe, self._passed_on = pipe, 0
+        self.start()
+
+    def run(self) -> None:
+        descriptor, pending = self._pipe.fileno(), b""
+        while block := os.read(descriptor, _BLOCK_BYTES):
+            *lines, pending = (pending + block).split(b"\n")
+            for line in lines:
+                self._take(line)
+            if len(pending) > _STDERR_BYTES:  # no line of ours is that long
+                self._take(pending)
+                pending = b""
+        self._take(pending)
+
+    def _take(self, line: bytes) -> None:
+        if line.startswith(_PROGRESS) and self._passed_on < _MAX_PROGRESS_LINES:
+            self._passed_on += 1
+            sys.stderr.write(plain_line(line.decode("utf-8", "replace"), limit=200) + "\n")
+            sys.stderr.flush()
+        elif line:
+            self.data += line + b"\n"
+            del self.data[:-_STDERR_BYTES]
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: int, report: _Reader) -> bool:
@@ -102,7 +135,7 @@ def _kill_on_overflow(child: subprocess.Popen[bytes], report: _Reader) -> None:
 
 
 def _raise_unless_reported(
-    child: subprocess.Popen[bytes], task: Task, report: _Reader, errors: _Reader, *, timed_out: bool
+    child: subprocess.Popen[bytes], task: Task, report: _Reader, errors: _Listener, *, timed_out: bool
 ) -> None:
     said = plain_line(errors.data.decode("utf-8", "replace"))
     if timed_out:

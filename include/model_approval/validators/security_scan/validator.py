@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from model_approval.domain.evidence import FileCoverage, Finding, Metric
 from model_approval.domain.manifest import FileEntry
+from model_approval.validators import progress
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals
 from model_approval.validators.security_scan.folder import check_name
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
-from model_approval.validators.supply_chain.hook import supply_chain
+from model_approval.validators.supply_chain.hook import database_of, supply_chain
 
 _MAX_FINDINGS = 9_000
 _MEMORY_BYTES = 6 * 1024**3
@@ -28,16 +29,17 @@ class SecurityScan:
         return Bounds(memory_bytes=_MEMORY_BYTES, file_bytes=64 * 1024**3)
 
     def prepare(self, task: Task) -> None:
-        """Nothing to start."""
+        """Open the database of known vulnerabilities, which is out of reach later."""
+        self._database = database_of(task)
 
     def run(self, task: Task) -> Report:
         """Scan every file of the manifest."""
         files = task.input.manifest.files
         paths = {entry.path: entry.size_bytes for entry in files}
-        scans = [_scan_file(task, entry, paths) for entry in files]
+        scans = list(_scan_all(task, paths))
         references = frozenset(path for scan in scans for path in scan.references)
         task = task.pinned()
-        origin = supply_chain(task, scans)
+        origin = supply_chain(task, scans, self._database)
         coverage = tuple(_coverage(scan, references) for scan in scans)
         findings = [*_name_findings(scans), *(finding for scan in scans for finding in scan.findings)]
         findings += origin.findings
@@ -55,6 +57,16 @@ class SecurityScan:
             },
             attachments=tuple(origin.attachments),
             limitations=(*_limitations(len(findings)), *origin.limitations),
+        )
+
+
+def _scan_all(task: Task, paths: Mapping[str, int]) -> Iterator[FileScan]:
+    manifest, bytes_done = task.input.manifest, 0
+    for number, entry in enumerate(manifest.files, start=1):
+        yield _scan_file(task, entry, paths)
+        bytes_done += entry.size_bytes
+        progress.report(
+            f"scanned {number} of {len(manifest.files)} files, {bytes_done:,} of {manifest.size_bytes:,} bytes"
         )
 
 
