@@ -19,6 +19,7 @@ import sysconfig
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model_approval.validators.contract import Bounds
 
@@ -84,6 +85,18 @@ def _import_locks() -> None:
     with contextlib.suppress(ImportError, RuntimeError, OSError):
         importlib.import_module("landlock")
         importlib.import_module("pyseccomp")
+
+
+def import_locks_from(folder: Path) -> None:
+    """Import the libraries of the locks, and nothing else, from another environment's folder of packages.
+
+    For an interpreter that was made for a model and has no such libraries; both are pure Python without dependencies.
+    """
+    sys.path.append(str(folder))
+    try:
+        _import_locks()
+    finally:
+        sys.path.remove(str(folder))
 
 
 def forbid_tracing() -> None:
@@ -172,7 +185,10 @@ def _restrict_system_calls(bounds: Bounds) -> str:
     refuse, absent = pyseccomp.ERRNO(errno.EPERM), pyseccomp.ERRNO(errno.ENOSYS)
     rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
     rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
-    if bounds.unix_sockets:
+    if bounds.tcp_sockets:
+        for argument in _not_tcp(pyseccomp):
+            rules.add_rule(refuse, "socket", argument)
+    elif bounds.unix_sockets:
         rules.add_rule(refuse, "socket", pyseccomp.Arg(0, pyseccomp.NE, socket.AF_UNIX))
     else:
         rules.add_rule(refuse, "socket")
@@ -188,4 +204,23 @@ def _restrict_system_calls(bounds: Bounds) -> str:
         raise OSError(ctypes.get_errno(), "no_new_privs refused")
     rules.load()
     sockets = "Unix sockets only" if bounds.unix_sockets else "no sockets"
+    sockets = "TCP and Unix sockets only" if bounds.tcp_sockets else sockets
     return f"{sockets}, no new processes, no other process's memory"
+
+
+def _not_tcp(pyseccomp: Any) -> list[Any]:  # noqa: ANN401  # the library ships no types
+    """Arguments of `socket` that make anything else than a TCP or Unix stream.
+
+    A filter compares an argument once in a rule, hence a rule for each family, type and protocol up to the last allowed
+    one. MPTCP and SCTP are refused by protocol: Landlock's ports do not bind them.
+    """
+    families = [number for number in range(socket.AF_INET6) if number not in (socket.AF_UNIX, socket.AF_INET)]
+    types = [number for number in range(16) if number != socket.SOCK_STREAM]
+    protocols = [number for number in range(1, socket.IPPROTO_TCP)]
+    return [
+        *(pyseccomp.Arg(0, pyseccomp.EQ, number) for number in families),
+        pyseccomp.Arg(0, pyseccomp.GT, socket.AF_INET6),
+        *(pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xF, number) for number in types),
+        *(pyseccomp.Arg(2, pyseccomp.EQ, number) for number in protocols),
+        pyseccomp.Arg(2, pyseccomp.GT, socket.IPPROTO_TCP),
+    ]

@@ -117,6 +117,8 @@ class Bounds:
     """Threads and processes of this user together; the kernel does not count root's, hence the seccomp rule besides."""
     unix_sockets: bool = False
     """GPU drivers talk to their daemons over Unix sockets; everybody else gets none."""
+    tcp_sockets: bool = False
+    """Only for a process that reads no artifact: the relay to a server that the policy names."""
 
 
 class Validator(Protocol):
