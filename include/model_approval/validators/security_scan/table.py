@@ -33,14 +33,24 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "onnx_models:OnnxScanner": ("onnx",),
     "gguf_models:GgufScanner": ("gguf",),
     "hdf5_files:Hdf5Scanner": ("hdf5",),
+    "tensorflow_graphs:TensorflowScanner": ("saved_model", "tf_graph", "tf_metagraph", "keras_metadata"),
+    "tensorflow_graphs:TensorflowTextScanner": ("pbtxt",),
+    "tensorflow_graphs:FingerprintScanner": ("tf_fingerprint",),
+    "tensorflow_checkpoints:CheckpointScanner": ("tf_checkpoint",),
     "json_texts:JsonScanner": ("json",),
     "json_texts:JsonLinesScanner": ("jsonl",),
     "yaml_texts:YamlScanner": ("yaml",),
     "texts:TextScanner": ("text", "markdown", "csv", "empty"),
     "programs:ProgramScanner": (
-        "elf", "pe", "macho", "wasm", "script", "python", "notebook", "template", "html",
+        "elf", "pe", "macho", "wasm", "bytecode", "installer", "shortcut", "ole", "script", "python", "notebook", "html",
     ),
+    "templates:TemplateScanner": ("template",),
+    "markup:XmlScanner": ("xml",),
     "images:PngScanner": ("png",),
+    "images:JpegScanner": ("jpeg",),
+    "images:GifScanner": ("gif",),
+    "images:RiffScanner": ("webp", "wav"),
+    "documents:PdfScanner": ("pdf",),
 }  # fmt: skip
 _BY_FORMAT = {kind: where for where, kinds in _TABLE.items() for kind in kinds}
 
