@@ -125,7 +125,7 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "explore.ipynb": (b'{"cells": []}', "folder.code", Severity.MEDIUM),
     "libfast.so": (b"\x7fELF\x02\x01\x01" + bytes(60), "folder.code", Severity.CRITICAL),
     "tool.exe": (b"MZ" + bytes(100), "folder.code", Severity.CRITICAL),
-    "chat.jinja": (b"{{ x }}", "folder.code", Severity.MEDIUM),
+    "chat.jinja": (b"{{ x.__class__ }}", "template.escape", Severity.CRITICAL),
 }  # fmt: skip
 
 HONEST: dict[str, bytes] = {

@@ -43,6 +43,8 @@ _SCRIPT = re.compile(
     r"|\]\(\s*(?:javascript|data:text/html|vbscript):",
     re.IGNORECASE,
 )
+_PATH_CODE = Rule("folder.path-code", Severity.CRITICAL, "remove it; Python runs such lines whenever it starts")
+_IMPORT_LINE = re.compile(r"^import[ \t][^\n]{0,200}", re.MULTILINE)
 _SETTINGS = frozenset({".toml", ".ini", ".cfg", ".conf", ".properties", ".env", ".txt"})
 
 
@@ -63,7 +65,9 @@ class TextScanner:
                 _first(_CELL, _FORMULA, "a cell is a formula that starts programs or fetches", block, blob, scan)
             elif kind == "markdown":
                 _first(_SCRIPT, _MARKUP, "the text holds markup that a browser runs", block, blob, scan)
-            elif suffix in _SETTINGS:
+            elif suffix == ".pth":
+                _first(_IMPORT_LINE, _PATH_CODE, "Python runs this line when it starts", block, blob, scan)
+            elif suffix in _SETTINGS or name == ".env":
                 _search_settings(block, blob, scan)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from model_approval.domain.evidence import FileCoverage, Finding, Metric
+from model_approval.domain.evidence import FileCoverage, Metric
 from model_approval.domain.manifest import FileEntry
 from model_approval.validators import progress
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals
-from model_approval.validators.security_scan.folder import check_name
+from model_approval.validators.security_scan.folder import check_folder
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from model_approval.validators.supply_chain.hook import database_of, supply_chain
@@ -41,7 +41,7 @@ class SecurityScan:
         task = task.pinned()
         origin = supply_chain(task, scans, self._database)
         coverage = tuple(_coverage(scan, references) for scan in scans)
-        findings = [*_name_findings(scans), *(finding for scan in scans for finding in scan.findings)]
+        findings = [*check_folder(scans), *(finding for scan in scans for finding in scan.findings)]
         findings += origin.findings
         return Report(
             findings=tuple(sorted(findings, key=lambda item: -item.severity.rank)[:_MAX_FINDINGS]),
@@ -89,10 +89,6 @@ def _coverage(scan: FileScan, references: frozenset[str]) -> FileCoverage:
     if scan.path in references and scan.format in ("unknown", "empty"):
         return FileCoverage(path=scan.path, covered=True, format="tensor-data", note="raw tensors of a model beside it")
     return scan.coverage()
-
-
-def _name_findings(scans: Iterable[FileScan]) -> list[Finding]:
-    return [finding for scan in scans if (finding := check_name(scan.path, scan.format))]
 
 
 def _limitations(findings: int) -> tuple[str, ...]:
