@@ -57,6 +57,13 @@ def _boosted(head: bytes) -> str | None:
     return "json" if _XGBOOST_JSON.match(head) else None
 
 
+def _arrow_stream(head: bytes) -> str | None:
+    length = int.from_bytes(head[4:8], "little")
+    if not head.startswith(b"\xff\xff\xff\xff") or length % 8 or not 64 <= length <= 64 * 1024**2:
+        return None
+    return "arrow-stream" if int.from_bytes(head[8:12], "little") < length else None
+
+
 def _paddle(head: bytes) -> str | None:
     if _PADDLE_PROGRAM.match(head):
         return "paddle-program"
@@ -137,6 +144,7 @@ RECOGNISERS: tuple[Callable[[bytes], str | None], ...] = (
     _coreml,
     _sentencepiece,
     _paddle,
+    _arrow_stream,
     _messagepack,
     _word2vec,
 )

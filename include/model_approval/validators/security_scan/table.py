@@ -28,7 +28,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "plain_models:PaddleTensorsScanner": ("paddle-tensors",),
     "ubjson:UbjsonScanner": ("ubjson",),
     "messagepack:MessagePackScanner": ("msgpack",),
-    "xml_models:XmlScanner": ("xml",),
+    "openvino:OpenvinoScanner": ("openvino",),
     "coreml:CoremlScanner": ("coreml",),
     "columnar:ParquetScanner": ("parquet", "feather"),
     "columnar:ArrowScanner": ("arrow", "arrow-stream"),
