@@ -13,10 +13,12 @@ import codecs
 import io
 import json
 import pickletools
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from model_approval.domain.model_formats import RECOGNISERS as _MODEL_RECOGNISERS
+from model_approval.domain.protobuf_formats import RECOGNISERS as _PROTOBUF_RECOGNISERS
 
 HEAD_BYTES = 8192
 """How much of a file's beginning the detection wants; more is ignored. A shorter head is taken for the whole file."""
@@ -91,6 +93,7 @@ _SUFFIXES = {
     ".jinja2": "template",
     ".j2": "template",
     ".txt": "text",
+    ".pbtxt": "pbtxt",
     ".rst": "text",
     ".toml": "text",
     ".ini": "text",
@@ -111,6 +114,7 @@ _NAMES = {  # files that carry no suffix by convention
     "licence": "text",
     "notice": "text",
     "changelog": "text",
+    "checkpoint": "pbtxt",  # names the latest of TensorFlow's
     ".gitattributes": "text",
     **dict.fromkeys(
         (
@@ -125,6 +129,10 @@ _NAMES = {  # files that carry no suffix by convention
         "script",
     ),
 }  # fmt: skip
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_GRAPH_TEXT = re.compile(
+    rb"(\s|#[^\n]*\n)*(saved_model_schema_version\s*:|(meta_graphs|meta_info_def|graph_def|node|library)\s*:?\s*[{<])"
+)
 _JSON_START = frozenset('{["-0123456789tfn')
 _IMPORTS_BY_STACK = frozenset({"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
@@ -185,6 +193,15 @@ def _bytecode(head: bytes) -> str | None:
     return "bytecode" if is_code else None
 
 
+def _hdf5(head: bytes) -> str | None:
+    """HDF5 behind a user block; at the beginning it is told by its magic bytes already."""
+    return "hdf5" if any(head[at : at + 8] == _HDF5 for at in (512, 1024, 2048, 4096)) else None
+
+
+def _graph_text(head: bytes) -> str | None:
+    return "pbtxt" if _GRAPH_TEXT.match(head) else None
+
+
 def _flatbuffer(head: bytes) -> str | None:
     return "tflite" if head[4:8] == b"TFL3" else None
 
@@ -209,6 +226,8 @@ def _markup(head: bytes) -> str | None:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<script", b"<svg")):
         return "html"
+    if b"<net " in head[:1024] and start.startswith((b"<?xml", b"<net ")):
+        return "openvino"
     return "xml" if start.startswith(b"<?xml") else None
 
 
@@ -246,42 +265,6 @@ def _looks_like_old_pickle(head: bytes) -> bool:
     return False
 
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_ONNX_FIELDS = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _BYTES, 7: _BYTES, 8: _BYTES}
-_ONNX_FIELDS |= {14: _BYTES, 20: _BYTES, 25: _BYTES, 26: _BYTES}
-_ONNX_GRAPH = 7
-
-
-def _onnx(head: bytes) -> str | None:
-    """A ModelProto, by its fields: `ir_version` first, then known fields of the right wire type up to the graph."""
-    at, first = 0, True
-    while at < len(head):
-        key, at = _varint(head, at)
-        field, wire = key >> 3, key & 7
-        if key < 0 or _ONNX_FIELDS.get(field) != wire or (first and field != 1):
-            return None
-        if field == _ONNX_GRAPH:
-            return "onnx"
-        value, at = _varint(head, at)
-        if value < 0 or (first and not 1 <= value <= 127):
-            return None
-        first = False
-        at += value if wire == _BYTES else 0
-    return "onnx" if at >= HEAD_BYTES else None  # a file that ends before its graph is none
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if at >= len(data):
-            return -1, at
-        byte = data[at]
-        value, at = value | (byte & 0x7F) << shift, at + 1
-        if byte < 0x80:
-            return value, at
-    return -1, at
-
-
 # Text-like recognisers come after the binary ones; pickles of protocol 0 are text, hence before the suffix is believed.
 _RECOGNISERS: tuple[Callable[[bytes], str | None], ...] = (
     _zip,
@@ -289,12 +272,14 @@ _RECOGNISERS: tuple[Callable[[bytes], str | None], ...] = (
     _portable_executable,
     _bytecode,
     _flatbuffer,
+    _hdf5,
+    _graph_text,
     _safetensors,
     _script,
     _markup,
     _pickle,
     *_MODEL_RECOGNISERS,
-    _onnx,
+    *_PROTOBUF_RECOGNISERS,
     _zlib,
 )
 
