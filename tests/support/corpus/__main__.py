@@ -1,4 +1,4 @@
-"""Write a corpus: `python -m tests.support.corpus {malicious,honest,torch} FOLDER`."""
+"""Write a corpus: `python -m tests.support.corpus {malicious,honest,torch,seeds} FOLDER`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _MODULES = {
     ),
     "honest": ("honest_pickles", "honest_formats", "honest_packages"),
     "torch": ("honest_torch",),
+    "seeds": ("seeds",),
 }  # fmt: skip
 
 
 def corpus(kind: str) -> list[Sample]:
-    """All samples of a kind: `malicious`, `honest`, `torch` (honest too)."""
+    """All samples of a kind: `malicious`, `honest`, `torch` (honest too), `seeds` (for fuzzing)."""
     modules = [import_module(f"tests.support.corpus.{name}") for name in _MODULES[kind]]
     return [sample for module in modules for sample in module.samples()]
 

@@ -1,4 +1,4 @@
-"""What torch saves. No environment of ours has it (its wheel is a CUDA build of gigabytes), so any interpreter will do."""
+"""What torch saves. No environment of ours has it (its wheel is a CUDA build of gigabytes), so any interpreter does."""
 
 from __future__ import annotations
 

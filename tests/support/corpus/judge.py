@@ -58,7 +58,9 @@ def ours(path: Path) -> Judgement:
             "scratch": scratch,
             "timeout_s": TIMEOUT_S,
         }
-        report: Report = SecurityScan().run(Task.model_validate(fields))
+        scan, task = SecurityScan(), Task.model_validate(fields)
+        scan.prepare(task)
+        report: Report = scan.run(task)
     grave = [item for item in report.findings if item.severity.rank >= 3]
     said = [f"{item.severity}:{item.rule} {item.subject} {item.message}"[:160] for item in report.findings]
     gaps = [f"gap: {item.path}: {item.format}: {item.note}"[:300] for item in report.coverage if not item.covered]

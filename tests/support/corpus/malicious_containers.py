@@ -61,7 +61,7 @@ def torch_zip(data: bytes, **members: bytes) -> bytes:
     })  # fmt: skip
 
 
-def _torch_legacy(data: bytes) -> bytes:
+def torch_legacy(data: bytes) -> bytes:
     """What it wrote before: magic number, protocol, machine, then the object and the storages' keys."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     return b"".join(pickle.dumps(item, 2) for item in (_TORCH_MAGIC, 1001, system)) + data + pickle.dumps([], 2)
@@ -80,9 +80,10 @@ def _torchscript(member: str, content: bytes) -> bytes:
     })  # fmt: skip
 
 
-def _sevenzip(members: dict[str, bytes], password: str | None = None) -> bytes:
+def sevenzip(members: dict[str, bytes]) -> bytes:
+    """A 7z archive."""
     buffer = io.BytesIO()
-    with py7zr.SevenZipFile(buffer, "w", password=password) as archive:
+    with py7zr.SevenZipFile(buffer, "w") as archive:
         for name, data in members.items():
             archive.writestr(data, name)
     return buffer.getvalue()
@@ -191,9 +192,9 @@ def _archives() -> list[Sample]:
         Sample("packed.tar.gz", lambda: tarred({"model.pkl": BAD}, "w:gz"), _PICKLE),
         Sample("packed.tar.xz", lambda: tarred({"model.pkl": BAD}, "w:xz"), _PICKLE),
         Sample("tar-in-zip.zip", lambda: zipped({"a.tar": tarred({"model.bin": BAD_4})}), _PICKLE),
-        Sample("model.7z", partial(_sevenzip, {"data.pkl": BAD}), _PICKLE),
-        Sample("torch-in.7z", partial(_sevenzip, {"archive/data.pkl": BAD, "archive/version": b"3\n"}), _PICKLE),
-        Sample("seven.pt", partial(_sevenzip, {"archive/data.pkl": BAD_4}), _PICKLE),
+        Sample("model.7z", partial(sevenzip, {"data.pkl": BAD}), _PICKLE),
+        Sample("torch-in.7z", partial(sevenzip, {"archive/data.pkl": BAD, "archive/version": b"3\n"}), _PICKLE),
+        Sample("seven.pt", partial(sevenzip, {"archive/data.pkl": BAD_4}), _PICKLE),
         Sample("escape.zip", lambda: zipped({"../../.bashrc": b"true\n"}), "archive."),
         Sample("absolute.tar", lambda: tarred({"/etc/profile.d/x.json": b"{}"}), "archive."),
         Sample("link.tar", _link, "archive."),
@@ -220,8 +221,8 @@ def _libraries() -> list[Sample]:
         Sample("torch-other-pickle.pt", lambda: torch_zip(GOOD, **{"extra/evil.pkl": BAD}), _PICKLE),
         Sample("torch-eval.pt", lambda: torch_zip(assemble(Call("builtins", "eval", "0"), 2)), _PICKLE),
         Sample("torch-deflated.pt", lambda: zipped({"m/data.pkl": BAD, "m/version": b"3"}, _DEFLATED), _PICKLE),
-        Sample("torch-legacy.pt", partial(_torch_legacy, BAD), _PICKLE),
-        Sample("torch-legacy-magic.pt", lambda: BAD + _torch_legacy(GOOD), _PICKLE),
+        Sample("torch-legacy.pt", partial(torch_legacy, BAD), _PICKLE),
+        Sample("torch-legacy-magic.pt", lambda: BAD + torch_legacy(GOOD), _PICKLE),
         Sample("torch-tar.pth", _torch_tar, _PICKLE),
         Sample("torchscript-data.pt", lambda: _torchscript("data.pkl2", BAD), _PICKLE),
         Sample("torchscript-constants.pt", lambda: _torchscript("extra/constants.pkl", BAD), _PICKLE),
