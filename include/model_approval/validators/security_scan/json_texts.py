@@ -19,6 +19,11 @@ from model_approval.validators.security_scan.config_values import (
 )
 from model_approval.validators.security_scan.embedded_payloads import find_payloads
 from model_approval.validators.security_scan.embedded_secrets import find_secrets
+from model_approval.validators.security_scan.keras_config import (
+    check_keras_config,
+    check_large_keras,
+    looks_like_keras,
+)
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
 from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
 
@@ -42,9 +47,13 @@ class JsonScanner:
         """Look at every key and value. Raises ValueError when it is no JSON."""
         if blob.size_bytes > MAX_PARSED_BYTES:
             search_large(blob, scan)
+            check_large_keras(blob, scan)
             return
         text = read_text(blob, MAX_PARSED_BYTES)
-        search_document(blob, scan, json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs))
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
+        search_document(blob, scan, document)
+        if looks_like_keras(document):
+            check_keras_config(blob, scan, document)
         whole = TextBlock(text, 1)
         find_secrets(whole, blob, scan)
         find_payloads(whole, blob, scan)
