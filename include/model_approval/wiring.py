@@ -59,7 +59,8 @@ def validator_runner() -> ValidatorRunner:
     """Runs validators as child processes on this machine."""
     from model_approval.adapters.local_validators import LocalValidatorRunner
 
-    return LocalValidatorRunner(load_settings().validators_interpreter)
+    settings = load_settings()
+    return LocalValidatorRunner(settings.validators_interpreter, osv_database=settings.osv_database)
 
 
 def initialise(settings: Settings) -> list[str]:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from model_approval.validators.contract import Task
 from model_approval.validators.security_scan.parameters import parameters_of
 from model_approval.validators.security_scan.scan import FileScan
+from model_approval.validators.supply_chain.bill_of_materials import attach_bill
 from model_approval.validators.supply_chain.inspection import Inspection
+from model_approval.validators.supply_chain.licences import check_licences
+from model_approval.validators.supply_chain.model_card import read_card
 from model_approval.validators.supply_chain.names import is_list_of_dependencies
 from model_approval.validators.supply_chain.signature import check_signature
 
 if TYPE_CHECKING:
+    from model_approval.validators.security_scan.dependencies import Declared
     from model_approval.validators.supply_chain.vulnerability_database import Database
 
 DEFAULT_PATH = Path("/opt/model-approval/osv")
@@ -55,8 +59,12 @@ def supply_chain(task: Task, scans: Sequence[FileScan], database: Database | Non
         now=datetime.now(UTC),
     )
     check_signature(inspection)
+    declared: tuple[Declared, ...] = ()
     if any(is_list_of_dependencies(scan.path) for scan in scans):
         from model_approval.validators.supply_chain.dependencies import check_dependencies, read_dependencies
 
-        check_dependencies(inspection, read_dependencies(inspection), database)
+        declared = read_dependencies(inspection)
+        check_dependencies(inspection, declared, database)
+    card = read_card(inspection)
+    attach_bill(inspection, card, check_licences(inspection, card), declared)
     return inspection
