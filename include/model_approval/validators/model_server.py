@@ -13,21 +13,22 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
-import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from model_approval.domain.deployment import ServingConfig
-from model_approval.domain.errors import IntegrityError, ModelApprovalError
+from model_approval.domain.errors import EvidenceError, IntegrityError, ModelApprovalError
 from model_approval.domain.manifest import ArtifactManifest, manifest_of_folder, require_same_bytes
-from model_approval.validators.confinement import Reach, confine
+from model_approval.validators.confinement import Reach, confine, import_locks_from
 from model_approval.validators.contract import Bounds, plain_line, read_record
 from model_approval.validators.processors import usable_cpus
-from model_approval.validators.runtimes.choose import Wanted, open_runtime
-from model_approval.validators.server_app import AT_ONCE, Identity, ModelApplication, Options
+from model_approval.validators.runtimes.choose import Kind, Wanted, open_runtime
 from model_approval.validators.server_listener import MAX_CONNECTIONS, Server, listen_tcp, listen_unix
+from model_approval.validators.server_options import AT_ONCE, Identity, Options
 from model_approval.validators.server_status import Status
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 _FILE_BYTES = 1024**2
 _OPEN_FILES = 4096
 _DEFAULT_BODY_MIB = 64
+_NEEDED_FOR_CODE = ("confinement.landlock", "confinement.seccomp")
 _GPU_CONTROL = Path("/dev/nvidiactl")
 
 
@@ -98,6 +100,8 @@ def _listen(given: argparse.Namespace) -> list[socket.socket]:
 
 
 def _confine(given: argparse.Namespace) -> dict[str, str]:
+    if given.locks_from:
+        import_locks_from(given.locks_from)
     bounds = Bounds(
         memory_bytes=given.memory_mib * 1024**2,
         file_bytes=_FILE_BYTES,
@@ -111,6 +115,32 @@ def _confine(given: argparse.Namespace) -> dict[str, str]:
     return locks
 
 
+def _wanted(given: argparse.Namespace, locks: Mapping[str, str]) -> Wanted:
+    missing = [f"{lock} {locks[lock]}" for lock in _NEEDED_FOR_CODE if not locks[lock].startswith("in force")]
+    if given.allow_code and missing:
+        raise EvidenceError(
+            f"code that comes with a model may run only where it is confined, but here {'; '.join(missing)}",
+            hint="give --locks-from the folder with the libraries landlock and pyseccomp, on a kernel that has both",
+        )
+    return Wanted(
+        model=given.model,
+        kind=given.runtime,
+        threads=given.threads or usable_cpus(),
+        cuda=not given.cpu,
+        may_run_code=given.allow_code,
+    )
+
+
+def _stop_signal() -> int:
+    """A pipe that gets a byte on SIGTERM or SIGINT, whichever thread the kernel hands the signal to."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reading
+
+
 def _serve(given: argparse.Namespace) -> None:
     status = Status(given.events_file)
     status.event("started")
@@ -118,23 +148,24 @@ def _serve(given: argparse.Namespace) -> None:
     options = _options(given)
     listeners = _listen(given)
     status.event("listening")
-    status.facts["confinement"] = _confine(given)
+    status.facts["confinement"] = locks = _confine(given)
     status.event("confined")
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+
+    # Imports numpy, whose threads would be there before the locks: Landlock binds the one that asks for it.
+    from model_approval.validators.server_app import ModelApplication
+
     identity = Identity(given.name, given.model_version, digest)
     app = ModelApplication(identity, options, status)
     server = Server(listeners, app, max_connections=given.max_connections)
     server.start()
-    wanted = Wanted(given.model, given.threads or usable_cpus(), cuda=not given.cpu, allow_code=given.allow_code)
-    runtime = open_runtime(given.artifact, wanted)
+    runtime = open_runtime(given.artifact, _wanted(given, locks))
+    stopped = _stop_signal()
     app.serve(runtime)
     status.event("loaded", device=runtime.device)
     log.info("serving %s with %s %s (%s)", digest or given.artifact, runtime.name, runtime.version, runtime.device)
     gc.collect()
     gc.freeze()  # what is loaded now stays: no later collection has to look through it
-    ended.wait()
+    os.read(stopped, 1)
     server.stop()
 
 
@@ -162,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory-mib", type=int, default=16 * 1024)
     add("--accept-nan", action="store_true", help="pass NaN and infinity in binary inputs on to the model")
     add("--cpu", action="store_true", help="do not use a GPU")
+    add("--runtime", type=Kind, choices=list(Kind), help="what runs the model, if its files do not tell")
+    add("--locks-from", type=Path, help="folder of landlock and pyseccomp, for an interpreter that lacks them")
     add("--allow-code", action="store_true", help="run code that comes with the artifact; it is confined like the rest")
     return parser
 
@@ -175,7 +208,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ModelApprovalError, OSError, ValueError) as err:
         sys.stderr.write(f"model server: {plain_line(str(err))}\n")
         return 1
-    return 0
+    logging.shutdown()
+    os._exit(0)  # without waiting for threads of a runtime, or for connections that outlived their grace
 
 
 if __name__ == "__main__":

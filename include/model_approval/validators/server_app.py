@@ -14,9 +14,7 @@ import hmac
 import queue
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from model_approval.domain.deployment import ServingConfig
 from model_approval.validators.contract import plain_line
 from model_approval.validators.runtimes.contract import Feeds, RefusedInputError, Runtime, TensorSpec
 from model_approval.validators.server_answer import Answer, Refusal, json_answer
@@ -24,35 +22,12 @@ from model_approval.validators.server_codec import InputError, OutputError, deco
 from model_approval.validators.server_connection import Endpoint
 from model_approval.validators.server_head import Head
 from model_approval.validators.server_infer import Inference
+from model_approval.validators.server_options import Identity, Options
 from model_approval.validators.server_status import Status
 from model_approval.validators.server_tensors import BY_DTYPE
 
-AT_ONCE = 4
-"""Requests that run the model at the same time; others wait their turn."""
 _TURN_S = 30.0
 _MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Under which names a model is served."""
-
-    name: str = "model"
-    version: str = "1"
-    artifact_digest: str | None = None
-    """None: nobody said which bytes are expected, so none were hashed."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a model is served."""
-
-    serving: ServingConfig
-    max_body_bytes: int
-    token: str | None = None
-    at_once: int = AT_ONCE
-    finite_inputs: bool = True
-    """Refuse NaN and infinity in binary inputs; JSON cannot carry them anyway."""
 
 
 class ModelApplication:
@@ -193,4 +168,7 @@ class ModelApplication:
 
 def _described(spec: TensorSpec) -> dict[str, object]:
     shape = [size if isinstance(size, int) and size > 0 else -1 for size in spec.shape]
-    return {"name": spec.name, "datatype": BY_DTYPE.get(spec.dtype, spec.dtype), "shape": shape}
+    described: dict[str, object] = {"name": spec.name, "datatype": BY_DTYPE.get(spec.dtype, spec.dtype), "shape": shape}
+    names = [size if isinstance(size, str) else "" for size in spec.shape]
+    # Beyond the protocol: it has -1 for every open size, but whoever makes up inputs needs to tell them apart.
+    return {**described, "parameters": {"dimensions": names}} if any(names) else described

@@ -87,7 +87,9 @@ class Inference:
             Refusal: 400, and what is wrong.
         """
         header = bytes(body if json_bytes is None else body[:json_bytes])
-        plan = self._plans.get(header) or self._plan(header, json_bytes)
+        plan = self._plans.get(header) or self._plan(header)
+        if json_bytes is None and plan.lying:
+            raise Refusal(400, "an input is binary, but there is no Inference-Header-Content-Length")
         if len(body) != plan.body_bytes:
             raise Refusal(400, f"the body has {len(body)} bytes, its header tells of {plan.body_bytes}")
         arrays = dict(plan.arrays)
@@ -108,7 +110,7 @@ class Inference:
             raise Refusal(400, f"input {described.spec.name!r}: a BOOL is neither 0 nor 1")
         return array
 
-    def _plan(self, header: bytes, json_bytes: int | None) -> Plan:
+    def _plan(self, header: bytes) -> Plan:
         document = _object(header)
         given = _by_name(document.get("inputs"), "inputs")
         if set(given) != set(self._inputs):
@@ -123,8 +125,6 @@ class Inference:
                 if array.dtype.kind == "f" and self._finite:
                     require_finite(name, array)
                 continue
-            if json_bytes is None:
-                raise Refusal(400, f"input {name!r} is binary, but there is no Inference-Header-Content-Length")
             lying.append(_lying(described, size, offset))
             offset += lying[-1].size
         plan = Plan(_id(document), tuple(lying), arrays, len(header), offset, self._wanted(document))
