@@ -128,6 +128,21 @@ def image_on_cluster(name: str) -> str:
     return _image(name, _IMAGES[name])
 
 
+def built_on_cluster(name: str, container_file: str, *, base: str = "", also: tuple[str, ...] = ()) -> str:
+    """The tag of an image that tests make of a Containerfile, known to the nodes; `also` names what it copies."""
+    if not os.access(_HELPER, os.X_OK):
+        pytest.skip("there is no helper that builds and loads images for this cluster")
+    hasher = hashlib.sha256(base.encode())
+    for path in (container_file, *also):
+        hasher.update((ROOT / path).read_bytes())
+    tag = f"localhost/model-approval-{name}:test-{hasher.hexdigest()[:12]}"
+    if tag not in _images_on_nodes():
+        build = [str(_HELPER), "build", tag, str(ROOT), "-f", str(ROOT / container_file)]
+        _run([*build, *(["--build-arg", f"BASE={base}"] if base else [])])
+        _run([str(_HELPER), "load", tag])
+    return tag
+
+
 def _image(name: str, variable: str) -> str:
     """An image that the node has; built and loaded here when the helper is at hand."""
     if variable in os.environ:

@@ -1,11 +1,14 @@
 """A validator that misbehaves, for the tests of confinement and supervisor; run by the validators' interpreter.
 
-Called like the supervisor it is a supervisor that knows this validator; called with `--report-fd` it is the child. What
-it tries is the input's parameter `attempts`, what came of each is in the evidence's environment.
+Called like the supervisor it is a supervisor that knows this validator; called with `--report-fd` it is the child. In
+the image of `tests/support/hostile_image` it stands in place of the security scan, as if an artifact had taken over the
+process that reads it. What it tries is the input's parameter `attempts` (`NAME` or `NAME ARGUMENT`), what came of each
+is in the evidence's environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -35,12 +38,17 @@ class Hostile:
 
     def run(self, task: Task) -> Report:
         attempts: Any = task.input.parameters["attempts"]
-        outcome = {name: _tried(partial(_ATTEMPTS[name], task, value)) for name, value in attempts.items()}
+        outcome = {said: _tried(_attempt(task, said, value)) for said, value in attempts.items()}
         covered = (
             task.input.manifest.files[1:] if task.input.parameters.get("forget_a_file") else task.input.manifest.files
         )
         coverage = tuple(FileCoverage(path=entry.path, covered=True) for entry in covered)
         return Report(coverage=coverage, environment=outcome)
+
+
+def _attempt(task: Task, said: str, value: Any) -> Callable[[], object]:
+    name, _, argument = said.partition(" ")
+    return partial(_ATTEMPTS[name], task, argument or value)
 
 
 def _tried(attempt: Callable[[], object]) -> str:
@@ -51,8 +59,9 @@ def _tried(attempt: Callable[[], object]) -> str:
     return f"done: {str(result)[:200]}"
 
 
-def _connect(task: Task, port: Any) -> object:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+def _connect(task: Task, to: Any) -> object:
+    host, port = to.split(":") if isinstance(to, str) else ("127.0.0.1", to)
+    return socket.create_connection((host, int(port)), timeout=5)
 
 
 def _unix_socket(task: Task, value: Any) -> object:
@@ -88,6 +97,27 @@ def _fork(task: Task, value: Any) -> object:
     if pid == 0:
         os._exit(0)
     return pid
+
+
+def _fork_bomb(task: Task, count: Any) -> object:
+    born = 0
+    for _ in range(int(count)):
+        with contextlib.suppress(OSError):
+            if os.fork() == 0:
+                time.sleep(5)
+                os._exit(0)
+            born += 1
+    return f"{born} processes"
+
+
+def _flood(task: Task, gib: Any) -> object:
+    """Fill the scratch folder, then wait for whoever stops it."""
+    block, written = bytes(16 * 1024**2), 0
+    for number in range(int(gib) * 64):
+        with contextlib.suppress(OSError), (Path(task.scratch) / f"flood-{number}").open("wb") as stream:
+            written += stream.write(block)
+    time.sleep(600)
+    return f"{written} bytes"
 
 
 def _execute(task: Task, value: Any) -> object:
@@ -173,6 +203,8 @@ _ATTEMPTS: dict[str, Callable[[Task, Any], object]] = {
     "write_scratch": _write_scratch,
     "fill_disk": _fill_disk,
     "fork": _fork,
+    "fork_bomb": _fork_bomb,
+    "flood": _flood,
     "execute": _execute,
     "environment_of_supervisor": _environment_of_supervisor,
     "memory_of_supervisor": _memory_of_supervisor,

@@ -26,13 +26,14 @@ def make_app(first: str | None = None) -> typer.Typer:
     import_module("model_approval.cli.artifacts").register(app)
     if first in _ON_FILES:
         return app
-    from model_approval.cli import audit, policies, requests, system, vulnerabilities
+    from model_approval.cli import audit, policies, requests, system, validators, vulnerabilities
 
     requests.register(app)
     system.register(app)
     app.add_typer(policies.app, name="policy", help="Check and show policy files.")
     app.add_typer(audit.app, name="audit", help="Verify and export the audit log.")
     app.add_typer(vulnerabilities.app, name="vulnerabilities", help="The database of known vulnerabilities.")
+    app.add_typer(validators.app, name="validator", help="Hold a validator of your own to the contract.")
     app.add_typer(system.database, name="db", help="The review database.")
     return app
 

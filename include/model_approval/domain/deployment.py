@@ -48,6 +48,11 @@ class KubernetesTarget(Record):
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
+    gpu_products: dict[str, dict[str, str]] = {}
+    """GPU product, as policies name it in `gpu_product` -> labels of the nodes that have it. One that is not listed is
+    looked for under the label that NVIDIA's GPU feature discovery sets, `nvidia.com/gpu.product`."""
+    queue_name: Slug | None = None
+    """Kueue's LocalQueue in the validation namespace that validating pods wait in; unset: they wait for nobody."""
     runtime_class_name: str | None = None
     startup_timeout_s: Annotated[int, Field(ge=10, le=7200)] = 1200
     """How long a pod may stay unscheduled or pulling. 20 minutes: GPU nodes are often added on demand."""

@@ -55,6 +55,7 @@ def pod_job(services: Services, request_id: str, *, check: str, run: int) -> Pod
         resources=definition.resources,
         timeout_s=definition.timeout_s,
         target=cluster,
+        own_image=definition.image,
     )
 
 
@@ -101,7 +102,7 @@ class EvidencePodOperator(KubernetesPodOperator):
             request_id=self._job.request_id,
             check=self._job.check,
             run=self._job.run,
-            image_digest=self._job.target.validator_image,
+            image_digest=self._job.image,
         )
         put_capability(self._cluster(), self._job, job)
         created = super().get_or_create_pod(pod_request_obj, context)
@@ -127,7 +128,7 @@ class EvidencePodOperator(KubernetesPodOperator):
             check=self._job.check,
             run=self._job.run,
             error=error,
-            image_digest=self._job.target.validator_image,
+            image_digest=self._job.image,
         )
         self.evidence_digest = str(stored.digest)
         return self.evidence_digest

@@ -84,6 +84,9 @@ def _check_resources(loaded: Loaded[Policy], target: Target) -> Iterator[PolicyE
         if target.runtime is Runtime.LOCAL and check.resources.gpu:
             hint = "remove `gpu`, or choose a kubernetes target"
             yield loaded.mistake(f"the local target {target.name} schedules no GPU", *at, "resources", "gpu", hint=hint)
+        if target.runtime is Runtime.LOCAL and check.image:
+            hint = "choose a kubernetes target"
+            yield loaded.mistake(f"the local target {target.name} runs no container images", *at, "image", hint=hint)
         without_gpu = target.runtime is Runtime.KUBERNETES and not check.resources.gpu
         if check.validator == "gpu_benchmark" and without_gpu and not check.allow_cpu:
             hint = "give `resources: {gpu: 1}`, or `allow_cpu: true` for figures labelled as a CPU's"

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from model_approval.domain.evidence import Metric, Ratio, Verdict, worst
-from model_approval.policy.schema import MetricLimit
+from model_approval.policy.schema import Check, MetricLimit
+
+_MEASURED_AS_RATIO = ("latency_p50", "throughput")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,22 @@ def judge_limit(limit: MetricLimit, metric: Metric | None, *, has_champion: bool
     parts = [*_absolute(limit, metric), *_relative(limit, metric, has_champion)]
     verdict = worst(tuple(part.verdict for part in parts))
     return Judgement(verdict, "; ".join(part.reason for part in parts if part.verdict is verdict))
+
+
+def ratio_limits(check: Check) -> dict[str, JsonValue]:
+    """What a benchmark is told of the policy's relative limits (its parameter `ratio_limits`).
+
+    It then measures exactly enough to judge them and no longer. Of several on one metric the nearest to 1 counts.
+    """
+    if check.validator != "gpu_benchmark":
+        return {}
+    nearest: dict[str, float] = {}
+    for limit in (rule.limit for rule in check.rules if rule.limit is not None):
+        for bound in (limit.min_ratio_to_champion, limit.max_ratio_to_champion):
+            if bound is not None and limit.metric in _MEASURED_AS_RATIO:
+                known = nearest.get(limit.metric)
+                nearest[limit.metric] = bound if known is None or abs(bound - 1) < abs(known - 1) else known
+    return {"ratio_limits": dict(nearest)}
 
 
 def limit_words(limit: MetricLimit) -> str:

@@ -247,13 +247,18 @@ class AcceptedFinding(Record):
         return at.astimezone(UTC).date() <= self.expires
 
 
+BUILT_IN_VALIDATORS = ("security_scan", "gpu_benchmark")
+
+
 class Check(Record):
     """One validator run: what runs, with which resources, and the rules over its evidence."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     """Also the task's id in the DAG."""
-    validator: Literal["security_scan", "gpu_benchmark"]
-    """The program that runs."""
+    validator: Name
+    """The program that runs: `security_scan`, `gpu_benchmark`, or a name for your own, which needs `image`."""
+    image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Container image of your own validator; see include/docs/custom-validators.md. In production by digest."""
     resources: Resources = Resources()
     """See Resources; of no effect on a `local` target."""
     timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 3600
@@ -264,6 +269,16 @@ class Check(Record):
     """Handed to the validator as they are."""
     rules: Annotated[tuple[CheckRule, ...], Field(min_length=1)]
     """See CheckRule."""
+
+    @model_validator(mode="after")
+    def _own_program_has_an_image(self) -> Check:
+        if self.validator in BUILT_IN_VALIDATORS and self.image:
+            raise ValueError(f"{self.validator} runs from the target's validator_image; remove `image`")
+        if self.validator not in BUILT_IN_VALIDATORS and not self.image:
+            known = " and ".join(BUILT_IN_VALIDATORS)
+            raise ValueError(f"{self.validator!r} is none of ours ({known}): give the `image` that runs it")
+        return self
+
     accepted_findings: Annotated[tuple[AcceptedFinding, ...], Field(max_length=1000)] = ()
     """See AcceptedFinding."""
 

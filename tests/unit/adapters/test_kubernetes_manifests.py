@@ -100,6 +100,38 @@ def test_validator_pod_is_as_reviewed():
     assert_golden(GOLDEN / "validator-pod.yaml", validator_pod(a_pod_job()))
 
 
+def test_pod_of_ones_own_validator_is_as_reviewed():
+    own = a_pod_job(check="model_card", validator="model-card", own_image="registry.example/card@sha256:" + "3" * 64)
+    assert_golden(GOLDEN / "own-validator-pod.yaml", validator_pod(own))
+
+
+def test_validator_of_ones_own_gets_the_bytes_and_no_capability():
+    pod = validator_pod(a_pod_job(own_image="registry.example/card:1"))
+    own = next(item for item in pod["spec"]["initContainers"] if item["name"] == "validate")
+    assert {(item["name"], item.get("readOnly", False)) for item in own["volumeMounts"]} == {
+        ("work", True),
+        ("report", False),
+        ("own-tmp", False),
+    }
+    assert "env" not in own
+    assert "envFrom" not in own
+    assert own["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_pod_waits_for_the_gpu_and_in_the_queue_that_policy_and_target_name():
+    labels = {"cloud.example/accelerator": "h100-80gb"}
+    target = a_cluster(queue_name="validation", gpu_products={"H100": labels}, node_selector={"pool": "gpu"})
+    pod = validator_pod(a_pod_job(target=target, resources=Resources(gpu=1, gpu_product="H100")))
+    assert pod["spec"]["nodeSelector"] == {"pool": "gpu", **labels}
+    assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "validation"
+
+
+def test_gpu_that_the_target_does_not_list_is_looked_for_by_its_product_label():
+    pod = validator_pod(a_pod_job(target=a_cluster(), resources=Resources(gpu=1, gpu_product="NVIDIA-L4")))
+    assert pod["spec"]["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    assert "kueue.x-k8s.io/queue-name" not in pod["metadata"]["labels"]
+
+
 def test_serving_objects_are_as_reviewed():
     assert_golden(GOLDEN / "serving-objects.yaml", serving_objects(a_spec(), a_cluster(), Store()))
 

@@ -1,8 +1,10 @@
 """The validating pod as a plain object; pure.
 
 An init container holds the capabilities (presigned URLs), fetches and verifies the bytes; the main container runs
-the supervisor, which reads the one write-only URL from memory and starts the confined validator. Nothing secret is
-in any environment variable, argument, label or annotation: `kubectl get pod -o yaml` shows none of it.
+the supervisor, which reads the one write-only URL from memory and starts the confined validator. A validator of
+somebody's own runs in an init container between the two, with the bytes and without any capability; the supervisor
+then only reads its report. Nothing secret is in any environment variable, argument, label or annotation: `kubectl get
+pod -o yaml` shows none of it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from model_approval.adapters.kubernetes.objects import (
     CHECK_LABEL,
     POD_SECURITY,
+    QUEUE_LABEL,
     READ_ONLY_ROOT,
     REQUEST_LABEL,
     RUN_LABEL,
@@ -28,11 +31,16 @@ from model_approval.policy.schema import Resources
 MAIN_CONTAINER = "base"
 """The name that KubernetesPodOperator expects."""
 FETCH_CONTAINER = "fetch"
+OWN_CONTAINER = "validate"
+"""Where a validator of somebody's own runs."""
 JOB_FILE = "job.json.gz"
 _CAPABILITY_IN = "/capability-in"
 _CAPABILITY = "/capability"
 _UPLOAD_URL_FILE = f"{_CAPABILITY}/upload_url"
 _WORK = "/work"
+_REPORT = "/report"
+_REPORT_SIZE = "64Mi"
+_TMP = "/tmp"  # noqa: S108  (a path inside the container)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,13 @@ class PodJob:
     timeout_s: int
     """Limit of the running validator; its supervisor keeps it."""
     target: KubernetesTarget
+    own_image: str | None = None
+    """Image of a validator that is none of ours."""
+
+    @property
+    def image(self) -> str:
+        """What the validator is started from, as the evidence must say."""
+        return self.own_image or self.target.validator_image
 
     @property
     def name(self) -> str:
@@ -67,6 +82,7 @@ def validator_pod(job: PodJob) -> Json:
                 REQUEST_LABEL: label_value(job.request_id),
                 CHECK_LABEL: label_value(job.check),
                 RUN_LABEL: str(job.run),
+                **({QUEUE_LABEL: job.target.queue_name} if job.target.queue_name else {}),
             },
         },
         "spec": {
@@ -79,8 +95,8 @@ def validator_pod(job: PodJob) -> Json:
             "enableServiceLinks": False,
             "serviceAccountName": "validator",
             "securityContext": POD_SECURITY,
-            **placement(job.target),
-            "initContainers": [_fetch_container(job)],
+            **placement(job.target, gpu_product=job.resources.gpu_product),
+            "initContainers": [_fetch_container(job), *([_own_container(job, job.own_image)] if job.own_image else [])],
             "containers": [_main_container(job)],
             "volumes": _volumes(job),
         },
@@ -96,18 +112,36 @@ def _fetch_container(job: PodJob) -> Json:
             mount("capability-in", _CAPABILITY_IN, read_only=True),
             mount("capability", _CAPABILITY),
             mount("work", _WORK),
-            mount("tmp", "/tmp"),  # noqa: S108  (a path inside the container)
+            mount("tmp", _TMP),
         ],
+    }
+
+
+def _own_container(job: PodJob, image: str) -> Json:
+    """The image's own entry point, with the bytes to read, a folder for the report, and nothing else."""
+    return {
+        "name": OWN_CONTAINER,
+        "image": image,
+        "imagePullPolicy": job.target.image_pull_policy,
+        "args": ["--work", _WORK, "--report", f"{_REPORT}/report.json"],
+        "securityContext": READ_ONLY_ROOT,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": _resources(job, gpu=job.resources.gpu),
+        "volumeMounts": [mount("work", _WORK, read_only=True), mount("report", _REPORT), mount("own-tmp", _TMP)],
     }
 
 
 def _main_container(job: PodJob) -> Json:
     arguments = ["--work", _WORK, "--validator", job.validator, "--upload-url-file", _UPLOAD_URL_FILE]
+    # The supervisor removes the URL's file once it has read it; therefore this mount is writable.
+    mounts = [mount("capability", _CAPABILITY), mount("work", _WORK), mount("tmp", _TMP)]
+    if job.own_image:
+        arguments += ["--collect", f"{_REPORT}/report.json"]
+        mounts.append(mount("report", _REPORT, read_only=True))
     return {
         **_container(job, MAIN_CONTAINER, "model_approval.validators.supervisor", arguments),
-        "resources": _resources(job, gpu=job.resources.gpu),
-        # The supervisor removes the URL's file once it has read it; therefore this mount is writable.
-        "volumeMounts": [mount("capability", _CAPABILITY), mount("work", _WORK), mount("tmp", "/tmp")],  # noqa: S108
+        "resources": _resources(job, gpu=0 if job.own_image else job.resources.gpu),
+        "volumeMounts": mounts,
     }
 
 
@@ -141,4 +175,6 @@ def _volumes(job: PodJob) -> list[Json]:
         scratch("capability", "1Mi", in_memory=True),
         scratch("work", job.resources.ephemeral_storage),
         scratch("tmp", "256Mi"),
+        # A scratch folder of its own: what it leaves there must not lie in our supervisor's way.
+        *([scratch("report", _REPORT_SIZE), scratch("own-tmp", "256Mi")] if job.own_image else []),
     ]

@@ -22,6 +22,8 @@ REQUEST_LABEL = f"{PREFIX}/request"
 CHECK_LABEL = f"{PREFIX}/check"
 RUN_LABEL = f"{PREFIX}/run"
 ARTIFACT_LABEL = f"{PREFIX}/artifact"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
 CONFIG_LABEL = f"{PREFIX}/config"
 
 READ_ONLY_ROOT: Json = {
@@ -66,11 +68,14 @@ def recommended_labels(name: str, *, instance: str, component: str) -> dict[str,
     }
 
 
-def placement(target: KubernetesTarget) -> Json:
+def placement(target: KubernetesTarget, *, gpu_product: str | None = None) -> Json:
     """Where the target wants its pods: node selector, tolerations, runtime class; absent when it wants nothing."""
     wishes: Json = {}
-    if target.node_selector:
-        wishes["nodeSelector"] = dict(target.node_selector)
+    selector = dict(target.node_selector)
+    if gpu_product:
+        selector |= target.gpu_products.get(gpu_product, {_GPU_PRODUCT_LABEL: gpu_product})
+    if selector:
+        wishes["nodeSelector"] = selector
     if target.tolerations:
         wishes["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in target.tolerations]
     if target.runtime_class_name:
