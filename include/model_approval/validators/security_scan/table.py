@@ -37,6 +37,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "tensors:SafetensorsScanner": ("safetensors",),
     "onnx_models:OnnxScanner": ("onnx",),
     "gguf_models:GgufScanner": ("gguf",),
+    "tflite_models:TfliteScanner": ("tflite",),
     "hdf5_files:Hdf5Scanner": ("hdf5",),
     "tensorflow_graphs:TensorflowScanner": ("saved_model", "tf_graph", "tf_metagraph", "keras_metadata"),
     "tensorflow_graphs:TensorflowTextScanner": ("pbtxt",),
