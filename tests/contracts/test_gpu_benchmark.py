@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.support.validation import evidence_about
 
 pytestmark = pytest.mark.contract
 
-_QUICK = {"min_queries": 200, "duration_s": 0.3, "warm_up_s": 0.2, "threads": 1}
+_QUICK = {"duration_s": 0.4, "warm_up_s": 0.5, "ratio_precision": 0.1, "threads": 1}
 _FAST, _SLOW = an_onnx_model(inputs=8), an_onnx_model(inputs=512, layers=24)
 
 
@@ -42,14 +41,18 @@ def test_every_figure_has_its_unit_and_the_champions_beside_it(slow_against_fast
     assert units == {
         "latency_p50": "ms",
         "latency_p90": "ms",
+        "latency_p95": "ms",
         "latency_p99": "ms",
+        "latency_p99_observed": "ms",
+        "latency_p99.9": "ms",
         "throughput": "requests/s",
+        "offline_throughput": "samples/s",
         "peak_memory": "MiB",
         "load_time": "ms",
         "harness_overhead": "ms",
     }
-    for metric in slow_against_fast.metrics:
-        assert metric.name == "harness_overhead" or metric.baseline is not None
+    alone = {metric.name for metric in slow_against_fast.metrics if metric.baseline is None}
+    assert alone == {"offline_throughput", "harness_overhead"}
     assert slow_against_fast.limitations == ()
 
 
@@ -59,10 +62,32 @@ def test_a_slower_model_measures_slower_than_its_champion(slow_against_fast: Evi
     assert throughput.baseline is not None
     assert p50.value > 3 * p50.baseline
     assert throughput.value < throughput.baseline / 3
+    for metric, least in ((p50, 3.0), (throughput, 0.0)):
+        assert metric.ratio is not None
+        assert least < metric.ratio.low <= metric.ratio.value <= metric.ratio.high
+        assert metric.ratio.noise < 0.5
+    assert throughput.ratio is not None
+    assert throughput.ratio.high < 1 / 3
+
+
+def test_the_p99_is_loadgens_estimate_and_not_below_the_observed_one(slow_against_fast: Evidence) -> None:
+    p99 = _metric(slow_against_fast, "latency_p99")
+    assert p99.samples is not None
+    assert p99.samples >= 662
+    assert slow_against_fast.environment["loadgen"] == "single_stream: VALID; offline: VALID"
+
+
+def test_every_latency_is_in_a_table(slow_against_fast: Evidence) -> None:
+    (table,) = slow_against_fast.attachments
+    rows = [line.split(",") for line in table.text.splitlines()]
+    assert (table.name, table.media_type, rows[0]) == ("latencies.csv", "text/csv", ["stream", "block", "ms"])
+    streams = {row[0] for row in rows[1:]}
+    assert streams >= {"candidate", "champion", "champion_itself_1", "champion_itself_2", "candidate_single_stream"}
+    assert all(float(row[2]) > 0 for row in rows[1:])
 
 
 def test_percentiles_are_ordered_and_inside_their_intervals(slow_against_fast: Evidence) -> None:
-    p50, p90, p99 = (_metric(slow_against_fast, f"latency_p{percent}") for percent in (50, 90, 99))
+    p50, p90, p99 = (_metric(slow_against_fast, f"latency_{part}") for part in ("p50", "p90", "p99_observed"))
     assert p50.value <= p90.value <= p99.value
     for metric in (p50, p90):
         assert metric.low is not None
@@ -82,6 +107,7 @@ def test_the_figures_say_what_they_were_measured_on(slow_against_fast: Evidence)
     assert environment["runtime"].startswith("onnxruntime ")
     assert environment["inputs"] == "x: float32[1, 512]"
     assert environment["threads"] == "1"
+    assert environment["warm_up.candidate"].startswith("settled")
     for lock in ("limits", "capabilities", "landlock", "seccomp"):
         assert environment[f"model_process.confinement.{lock}"].startswith("in force")
 
@@ -93,11 +119,25 @@ def test_without_a_gpu_and_without_leave_to_use_the_cpu_there_are_no_figures(tmp
     assert evidence.limitations[0].startswith("no GPU was available")
 
 
-def test_too_few_requests_are_a_limitation_and_not_a_p99(tmp_path: Path) -> None:
+def test_an_invalid_loadgen_run_is_a_limitation_and_not_a_p99(tmp_path: Path) -> None:
     few = {**_QUICK, "min_queries": 10, "duration_s": 0.001, "warm_up_s": 0.0}
-    evidence = _benchmark(tmp_path, {"model.onnx": _FAST}, parameters=few)
+    evidence = _benchmark(tmp_path, {"model.onnx": _SLOW}, parameters=few)
     (limitation,) = evidence.limitations
-    assert re.match(r"candidate: only \d+ requests were measured, 200 are needed for a p99", limitation)
+    assert limitation.startswith("candidate: LoadGen calls its single_stream run INVALID: early stopping is not")
+    assert "Need to process at least 662 queries" in limitation
+    assert evidence.metric("latency_p99") is None
+
+
+def test_a_target_rate_is_met_within_its_latency_bound_or_the_run_is_invalid(tmp_path: Path) -> None:
+    target = {**_QUICK, "scenarios": ["multi_stream"], "server_target_qps": 500.0}
+    kept = _benchmark(tmp_path / "kept", {"model.onnx": _FAST}, parameters={**target, "server_latency_ms": 500.0})
+    assert kept.limitations == ()
+    assert _metric(kept, "server_qps").value > 250
+    assert _metric(kept, "server_latency_p99").value < 500
+    assert _metric(kept, "multi_stream_latency_p99").value > 0
+    missed = _benchmark(tmp_path / "missed", {"model.onnx": _FAST}, parameters={**target, "server_latency_ms": 0.001})
+    assert missed.metric("server_qps") is None
+    assert "server run INVALID: the latency bound was not kept" in missed.limitations[0]
 
 
 def test_the_policy_sets_batch_and_other_open_dimensions(tmp_path: Path) -> None:
@@ -118,7 +158,8 @@ def test_of_several_models_the_named_one_is_measured(tmp_path: Path) -> None:
     [
         ({"minimal_queries": 5}, "parameter minimal_queries: Extra inputs are not permitted"),
         ({"duration_s": -1}, "parameter duration_s: Input should be greater than 0"),
-        ({"model": "../../etc/passwd"}, "candidate: the artifact has no file '../../etc/passwd'"),
+        ({"server_target_qps": 5}, "parameters: Value error, server_target_qps and server_latency_ms go together"),
+        ({"model": "../../etc/x.onnx"}, "candidate: the artifact has no file '../../etc/x.onnx'"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, parameters: dict[str, object], words: str) -> None:

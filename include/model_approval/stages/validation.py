@@ -12,6 +12,7 @@ from model_approval.domain.errors import EvidenceError, IntegrityError, NotFound
 from model_approval.domain.evidence import StoredEvidence, ValidatorInput, ValidatorJob, evidence_digest
 from model_approval.domain.promotion import Candidate, Promotion, PromotionState
 from model_approval.policy.evaluate import evaluate_checks
+from model_approval.policy.limits import ratio_limits
 from model_approval.policy.readiness import readiness
 from model_approval.policy.schema import Check, FrozenPolicy
 from model_approval.ports import Services
@@ -119,7 +120,7 @@ def _job(
             manifest=candidate.manifest,
             champion_manifest=champion_manifest,
             image_digest=image_digest,
-            parameters=check.parameters,
+            parameters={**ratio_limits(check), **check.parameters},
             allow_cpu=check.allow_cpu,
         ),
         validator=check.validator,

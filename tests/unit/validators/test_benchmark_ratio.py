@@ -21,7 +21,7 @@ from model_approval.validators.gpu_benchmark.ratio import FEWEST_ROUNDS, ratio_i
 
 pytestmark = pytest.mark.unit
 
-_PLAN = Plan(min_s=2.0, max_s=20.0, min_queries=200, precision=0.02, block=5)
+_PLAN = Plan(min_s=2.0, max_s=20.0, min_queries=200, precision=(0.02, 0.02), block=5)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_approval.validators.gpu_benchmark.statistics import latency_metrics, percentile, percentile_interval
+from model_approval.validators.gpu_benchmark.statistics import percentile, percentile_interval
 
 pytestmark = pytest.mark.unit
 
@@ -43,13 +43,3 @@ def test_a_p99_of_200_samples_has_no_upper_bound() -> None:
     low, high = percentile_interval([float(number) for number in range(200)], 0.99)
     assert low is not None
     assert high is None
-
-
-def test_the_champions_percentiles_stand_beside_the_candidates() -> None:
-    p50, p90, p99 = latency_metrics([1.0, 2.0, 3.0], [10.0])
-    assert (p50.name, p50.value, p50.baseline, p50.unit, p50.samples) == ("latency_p50", 2.0, 10.0, "ms", 3)
-    assert (p90.baseline, p99.baseline) == (10.0, 10.0)
-
-
-def test_without_a_champion_there_is_no_baseline() -> None:
-    assert {metric.baseline for metric in latency_metrics([1.0], [])} == {None}

@@ -126,10 +126,7 @@ class Endpoint:
             EvidenceError: The server answers with an error, or breaks the protocol.
             ServerGoneError: It does not answer.
         """
-        answer = self.exchange(prepared.data)
-        if answer.status != 200:
-            raise EvidenceError(f"{self.who}: the model's server answered {answer.status}: {answer.error()}")
-        return answer
+        return self._checked(self.exchange(prepared.data))
 
     def time(self, prepared: Prepared) -> int:
         """Ask once; nanoseconds from the first byte sent to the last one received. Raises like `infer`."""
@@ -137,9 +134,22 @@ class Endpoint:
         start = time.perf_counter_ns()
         answer = self._exchange(connection, prepared.data)
         elapsed = time.perf_counter_ns() - start
-        if answer.status != 200:
-            raise EvidenceError(f"{self.who}: the model's server answered {answer.status}: {answer.error()}")
+        self._checked(answer)
         return elapsed
+
+    def begin(self, prepared: Prepared) -> None:
+        """Send a request without waiting for its answer, which `finish` takes. Raises ServerGoneError."""
+        try:
+            self._connected().sendall(prepared.data)
+        except OSError as err:
+            self.close()
+            raise self._broken(err) from err
+
+    def finish(self) -> Answer:
+        """Take the answer to what `begin` sent. Raises like `infer`."""
+        if self._socket is None:
+            raise ServerGoneError(f"{self.who}: the connection to the model's server is gone")
+        return self._checked(self._receive(self._socket))
 
     def ready(self) -> bool:
         """Whether the server is there and says that the model can be asked."""
@@ -158,6 +168,10 @@ class Endpoint:
     def exchange(self, request: bytes) -> Answer:
         """Send any bytes, read one HTTP answer whatever its status. Raises ServerGoneError when none comes."""
         return self._exchange(self._connected(), request)
+
+    def open(self) -> socket.socket:
+        """A connection for the caller to use and close. Raises ServerGoneError when nobody listens."""
+        return _connect(self.where, self.who, self.timeout_s)
 
     def send(self, data: bytes) -> None:
         """Send any bytes, whether they are a whole request or not. Raises ServerGoneError when nobody takes them."""
@@ -182,20 +196,36 @@ class Endpoint:
             self._socket = _connect(self.where, self.who, self.timeout_s)
         return self._socket
 
+    def _checked(self, answer: Answer) -> Answer:
+        if answer.status != 200:
+            raise EvidenceError(f"{self.who}: the model's server answered {answer.status}: {answer.error()}")
+        return answer
+
     def _exchange(self, connection: socket.socket, request: bytes) -> Answer:
         try:
             connection.sendall(request)
-            answer = _read_answer(connection, self.who)
-        except (OSError, EvidenceError) as err:
+        except OSError as err:
             self.close()
-            if isinstance(err, TimeoutError | BlockingIOError):  # the latter by SO_RCVTIMEO
-                raise ServerGoneError(f"{self.who}: no answer within {self.timeout_s:g} s") from err
-            if isinstance(err, OSError):
-                raise ServerGoneError(f"{self.who}: the connection to the model's server broke: {err}") from err
+            raise self._broken(err) from err
+        return self._receive(connection)
+
+    def _receive(self, connection: socket.socket) -> Answer:
+        try:
+            answer = _read_answer(connection, self.who)
+        except OSError as err:
+            self.close()
+            raise self._broken(err) from err
+        except EvidenceError:
+            self.close()
             raise
         if answer.headers.get("connection", "").lower() == "close":
             self.close()
         return answer
+
+    def _broken(self, err: OSError) -> ServerGoneError:
+        if isinstance(err, TimeoutError | BlockingIOError):  # the latter by SO_RCVTIMEO
+            return ServerGoneError(f"{self.who}: no answer within {self.timeout_s:g} s")
+        return ServerGoneError(f"{self.who}: the connection to the model's server broke: {err}")
 
 
 def _connect(where: str, who: str, timeout_s: float) -> socket.socket:

@@ -44,14 +44,15 @@ class Plan:
     Attributes:
         min_s, max_s: Time, at least and at most.
         min_queries: Requests to each stream, at least.
-        precision: Wanted half width of the 95 % intervals, as a fraction: 0.02 is two percent either way.
+        precision: Wanted half width of the 95 % intervals of the p50 ratio and of the throughput ratio, as fractions:
+            0.02 is two percent either way.
         block: Requests to a stream in a row.
     """
 
     min_s: float
     max_s: float
     min_queries: int
-    precision: float
+    precision: tuple[float, float]
     block: int
 
 
@@ -82,9 +83,10 @@ class Comparison:
         rates = [(one.rate, two.rate) for one, two in self.rounds]
         self.throughput = ratio_interval(rates, self.seed + 1, draws=draws)
 
-    def is_settled(self, precision: float) -> bool:
+    def is_settled(self, precision: tuple[float, float]) -> bool:
         """Whether both intervals are narrow enough."""
-        return all(one is not None and one.half_width <= precision for one in (self.latency, self.throughput))
+        found = zip((self.latency, self.throughput), precision, strict=True)
+        return all(one is not None and one.half_width <= wanted for one, wanted in found)
 
     @property
     def queries(self) -> int:

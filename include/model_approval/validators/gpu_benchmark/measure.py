@@ -1,81 +1,161 @@
-"""The measurement: warm-up, interleaved blocks, throughput."""
+"""The measurement, part by part: warm-up, the champion against itself, candidate and champion in turn, LoadGen."""
 
 from __future__ import annotations
 
 import gc
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
-from model_approval.validators.gpu_benchmark.model_process import ModelProcess
+from model_approval.validators import progress
+from model_approval.validators.gpu_benchmark import loadgen
+from model_approval.validators.gpu_benchmark.figures import Samples, samples_of
+from model_approval.validators.gpu_benchmark.interleave import Comparison, Plan, block_size, compare
+from model_approval.validators.gpu_benchmark.loadgen import Result, Scenario, Settings
 from model_approval.validators.gpu_benchmark.parameters import Parameters
+from model_approval.validators.gpu_benchmark.stream import Stream
+from model_approval.validators.gpu_benchmark.warm_up import WarmedUp, warm_up
 
-_WINDOW = 20
-_AGREEMENT = 0.02
-_BLOCK = 10
-_ROUNDS = 3
+_FEWEST_COMPARED = 200
+_NULLS = 300
+_OFFLINE_SLACK = 1.5
+"""Offline asks for as many samples as fill its time; of a model faster than its bursts told they would be too few."""
 
 
 @dataclass
 class Measured:
-    """What was measured of one model."""
+    """All that was measured."""
 
-    model: ModelProcess
-    latencies_ms: list[float] = field(default_factory=list)
-    throughput_rps: float = 0.0
-    settled: bool = False
-    """Whether the warm-up ended because two windows agreed."""
+    candidate: Samples
+    champion: Samples | None = None
+    noise: Comparison | None = None
+    """The champion against itself."""
+    comparison: Comparison | None = None
+    warm_ups: dict[str, WarmedUp] = field(default_factory=dict)
+    runs: list[Result] = field(default_factory=list)
+    champion_runs: list[Result] = field(default_factory=list)
 
-
-def warm_up(measured: Measured, longest_s: float) -> None:
-    """Ask until the p50 of two successive windows differs by less than 2 %, or the time is up."""
-    end = time.monotonic() + longest_s
-    previous = _window(measured.model, end)
-    while time.monotonic() < end and not measured.settled:
-        current = _window(measured.model, end)
-        measured.settled = abs(current - previous) <= _AGREEMENT * previous
-        previous = current
+    @property
+    def has_settled(self) -> bool:
+        """Whether every warm-up ended because two windows agreed."""
+        return all(one.settled for one in self.warm_ups.values())
 
 
-def _window(model: ModelProcess, end: float) -> float:
-    """The p50 of the next 20 requests, or of fewer once the time is up: a slow model must not warm up for minutes."""
-    samples = [model.ask()]
-    while len(samples) < _WINDOW and time.monotonic() < end:
-        samples.append(model.ask())
-    return median(samples)
+def measure(candidate: Stream, champion: Stream | None, parameters: Parameters, seed: int, folder: Path) -> Measured:
+    """Measure the candidate, and the champion beside it.
 
+    Args:
+        candidate: Asked over its own connections.
+        champion: The same for the champion, if there is one.
+        parameters: How long and what.
+        seed: Decides every random order.
+        folder: For LoadGen's logs.
 
-def measure_latency(models: Sequence[Measured], parameters: Parameters, seed: int) -> None:
-    """Ask all models in turn, in short blocks and random order.
-
-    Interleaved, since whatever else the machine does then hits both alike: measured one after the other, two runs of
-    the same model differed by up to 42 % on a busy machine, interleaved by 2.4 %.
+    Raises:
+        EvidenceError: A model fails on a request.
     """
-    order, start = random.Random(seed), time.monotonic()  # noqa: S311  # an order of play, not a secret
+    with _undisturbed():
+        warm_ups = {one.name: _warm(one, parameters) for one in (candidate, champion) if one}
+        p50_ms = max(one.p50_ms for one in warm_ups.values())
+        if champion is None:
+            found = Measured(_alone(candidate, parameters, p50_ms), warm_ups=warm_ups)
+        else:
+            found = _side_by_side(candidate, champion, parameters, seed, p50_ms)
+            found.warm_ups = warm_ups
+        found.runs = _loadgen_runs(candidate, parameters, seed, found.candidate, folder)
+        if champion is not None and found.champion is not None:
+            only = parameters.model_copy(update={"scenarios": ("single_stream",), "server_target_qps": None})
+            found.champion_runs = _loadgen_runs(champion, only, seed, found.champion, folder)
+    if champion is None:
+        single = [result.latencies_ms for result in found.runs if result.latencies_ms]
+        found.candidate.blocks_ms.extend(single)
+    return found
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection while a clock runs."""
+    gc.collect()
     gc.disable()
     try:
-        while not _enough(models, parameters, time.monotonic() - start):
-            for measured in order.sample(models, len(models)):
-                measured.latencies_ms += [measured.model.ask() for _ in range(_BLOCK)]
+        yield
     finally:
         gc.enable()
 
 
-def _enough(models: Sequence[Measured], parameters: Parameters, elapsed_s: float) -> bool:
-    if elapsed_s >= parameters.max_duration_s:
-        return True
-    fewest = min(len(measured.latencies_ms) for measured in models)
-    return fewest >= parameters.min_queries and elapsed_s >= parameters.duration_s
+def _warm(stream: Stream, parameters: Parameters) -> WarmedUp:
+    progress.report(f"warming up the {stream.name}")
+    return warm_up(stream, parameters.warm_up_s)
 
 
-def measure_throughput(models: Sequence[Measured], parameters: Parameters) -> None:
-    """Requests per second with the next ones always waiting, in alternating rounds; the best round counts.
+def _alone(candidate: Stream, parameters: Parameters, p50_ms: float) -> Samples:
+    """Blocks and bursts without anything to compare with."""
+    block, start, found = block_size(p50_ms), time.monotonic(), Samples([], [])
+    while (elapsed := time.monotonic() - start) < parameters.max_duration_s:
+        enough = len(found.rates) * block >= _FEWEST_COMPARED and len(found.rates) >= 3
+        if enough and elapsed >= parameters.duration_s / 2:
+            break
+        found.blocks_ms.append(candidate.block(block))
+        found.rates.append(candidate.burst(max(4, block)))
+    return found
 
-    The best and not the mean: a disturbance can only slow a round down.
-    """
-    share_s = parameters.duration_s / 2 / _ROUNDS
-    for _ in range(_ROUNDS):
-        for measured in models:
-            measured.throughput_rps = max(measured.throughput_rps, measured.model.ask_for(share_s))
+
+def _side_by_side(candidate: Stream, champion: Stream, parameters: Parameters, seed: int, p50_ms: float) -> Measured:
+    """The noise floor first, then the comparison."""
+    longest = parameters.max_duration_s
+    block, precision = block_size(p50_ms), (parameters.precision("latency_p50"), parameters.precision("throughput"))
+    floor = Plan(parameters.duration_s / 2, longest / 2, 0, precision, block)
+    again = champion.again("champion (again)")
+    progress.report("the champion against itself")
+    noise = compare(champion, again, floor, seed)
+    again.close()
+    plan = Plan(parameters.duration_s, longest, _FEWEST_COMPARED, precision, block)
+    progress.report("candidate and champion in turn")
+    comparison = compare(candidate, champion, plan, seed + 1, tell=_tell("requests compared"))
+    first, second = samples_of(comparison)
+    return Measured(first, second, noise, comparison)
+
+
+def _tell(what: str) -> Callable[[int, int], None]:
+    return lambda done, wanted: progress.report(f"{done:,} of at least {wanted:,} {what}")
+
+
+def _loadgen_runs(stream: Stream, parameters: Parameters, seed: int, samples: Samples, folder: Path) -> list[Result]:
+    wanted = [Scenario(name) for name in parameters.scenarios]
+    if parameters.server_target_qps is not None:
+        wanted.append(Scenario.SERVER)
+    runs = []
+    for scenario in wanted:
+        progress.report(f"LoadGen {scenario} of the {stream.name}")
+        settings = _settings(scenario, parameters, seed, samples)
+        runs.append(loadgen.run(stream, settings, folder / f"{stream.name}-{scenario}"))
+    return runs
+
+
+def _settings(scenario: Scenario, parameters: Parameters, seed: int, samples: Samples) -> Settings:
+    rate = median(samples.rates)
+    return Settings(
+        scenario=scenario,
+        min_s=parameters.duration_s / 2,
+        max_s=parameters.max_duration_s,
+        min_queries=1 if scenario is Scenario.OFFLINE else parameters.min_queries,
+        seed=seed,
+        expected_ms=median(samples.latencies_ms),
+        expected_qps=parameters.server_target_qps or 1.0 if scenario is Scenario.SERVER else rate * _OFFLINE_SLACK,
+        latency_bound_ms=parameters.server_latency_ms or 0.0,
+        samples_per_query=parameters.samples_per_query,
+    )
+
+
+def harness_overhead_ms(stream: Stream) -> float:
+    """What a request costs that runs no model: client, socket and the server's HTTP, median of some hundred."""
+    request = stream.endpoint.render("GET", "/v2/health/live")
+    times = []
+    for _ in range(_NULLS):
+        start = time.perf_counter_ns()
+        stream.endpoint.exchange(request)
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return median(times)

@@ -37,6 +37,8 @@ class TensorInfo:
     datatype: str
     shape: tuple[int, ...]
     """Sizes; -1 where any goes."""
+    dimensions: tuple[str, ...] = ()
+    """Names of the sizes, empty where one has none, if the server tells them (ours does, beyond the protocol)."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def _list(document: Mapping[str, object], key: str, who: str) -> list[object]:
 def _tensor_info(item: object, who: str) -> TensorInfo:
     try:
         assert isinstance(item, dict)
-        return TensorInfo(str(item["name"]), str(item["datatype"]), tuple(int(size) for size in item["shape"]))
+        shape, parameters = tuple(int(size) for size in item["shape"]), item.get("parameters")
+        names = parameters.get("dimensions", ()) if isinstance(parameters, dict) else ()
+        return TensorInfo(str(item["name"]), str(item["datatype"]), shape, tuple(str(name) for name in names))
     except (AssertionError, KeyError, TypeError, ValueError) as err:
         raise EvidenceError(f"{who}: the metadata describes a tensor without name, datatype or shape") from err
 

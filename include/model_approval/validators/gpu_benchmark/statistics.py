@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from model_approval.domain.evidence import Metric
-
 _Z95 = 1.959964
 
 
@@ -32,28 +30,3 @@ def percentile_interval(ordered: Sequence[float], fraction: float) -> tuple[floa
     middle, spread = count * fraction, _Z95 * math.sqrt(count * fraction * (1 - fraction))
     low, high = math.floor(middle - spread), math.ceil(middle + spread)
     return (ordered[low - 1] if low >= 1 else None, ordered[high] if high < count else None)
-
-
-def latency_metrics(samples_ms: Sequence[float], champion_ms: Sequence[float]) -> list[Metric]:
-    """`latency_p50`, `latency_p90` and `latency_p99`, the champion's as baseline.
-
-    Args:
-        samples_ms: One entry per finished request, milliseconds, not empty.
-        champion_ms: The champion's, measured in between; empty without a champion.
-    """
-    ordered, baseline = sorted(samples_ms), sorted(champion_ms)
-    metrics = []
-    for percent in (50, 90, 99):
-        low, high = percentile_interval(ordered, percent / 100)
-        metrics.append(
-            Metric(
-                name=f"latency_p{percent}",
-                value=percentile(ordered, percent / 100),
-                unit="ms",
-                low=low,
-                high=high,
-                baseline=percentile(baseline, percent / 100) if baseline else None,
-                samples=len(ordered),
-            )
-        )
-    return metrics

@@ -2,151 +2,151 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-from model_approval.domain.evidence import Device, FileCoverage, Metric
+from model_approval.domain.evidence import Device, FileCoverage
 from model_approval.validators.contract import Bounds, Report, Task
-from model_approval.validators.gpu_benchmark.machine import fingerprint, usable_cpus
-from model_approval.validators.gpu_benchmark.measure import Measured, measure_latency, measure_throughput, warm_up
-from model_approval.validators.gpu_benchmark.model_process import ModelProcess
-from model_approval.validators.gpu_benchmark.parameters import FEWEST_FOR_P99, Parameters, parameters_of
-from model_approval.validators.gpu_benchmark.statistics import latency_metrics
-from model_approval.validators.gpu_benchmark.worker import Loaded, LoadOrder, Locked, LockOrder
+from model_approval.validators.gpu_benchmark.extras import Ground, extras
+from model_approval.validators.gpu_benchmark.gpu import Gpu, GpuMemory, GpuSample, open_gpu
+from model_approval.validators.gpu_benchmark.inputs import made_up_inputs
+from model_approval.validators.gpu_benchmark.launcher import Launcher
+from model_approval.validators.gpu_benchmark.machine import Host, fingerprint
+from model_approval.validators.gpu_benchmark.measure import measure
+from model_approval.validators.gpu_benchmark.parameters import Parameters, parameters_of
+from model_approval.validators.gpu_benchmark.remote import RemoteServer
+from model_approval.validators.gpu_benchmark.remote_report import as_remote, openai_report
+from model_approval.validators.gpu_benchmark.report import Run, Served, refused_without_gpu, report_of
+from model_approval.validators.gpu_benchmark.server_process import ServerProcess
+from model_approval.validators.gpu_benchmark.stream import Stream
+from model_approval.validators.gpu_benchmark.watch import Watch
 from model_approval.validators.onnx_session import find_model
+from model_approval.validators.processors import usable_cpus
 
-_NOTHINGS = 200
+_INPUTS = 8
+"""Different inputs, asked in turn: one alone would live in the processor's cache."""
+_SHARE_OF_TIME = 0.8
+"""Of the check's time for one server to load its model: what is left must do for the measurement."""
+
+
+@dataclass
+class _Prepared:
+    """What was started before confinement."""
+
+    host: Host
+    gpu: Gpu | None
+    idle: GpuSample
+    servers: list[ServerProcess | RemoteServer]
+    memory: list[int]
+    """GPU memory in use: before anything of ours, with the candidate, with the champion too."""
+    launcher: Launcher | None = None
+    """Starts more servers of the candidate, where the policy asks for cold starts."""
 
 
 class GpuBenchmark:
     """The validator `gpu_benchmark`."""
 
     def __init__(self) -> None:
-        self._candidate: ModelProcess | None = None
-        self._champion: ModelProcess | None = None
+        self._prepared: _Prepared | None = None
         self._threads = 1
 
     def bounds(self, task: Task) -> Bounds:
-        """This process only counts time; the models' processes have bounds of their own."""
-        return Bounds(memory_bytes=1024**3, file_bytes=1024**2)
+        """This process only counts time; the servers have bounds of their own."""
+        return Bounds(memory_bytes=4 * 1024**3, file_bytes=64 * 1024**2, open_files=1024, unix_sockets=True)
 
     def prepare(self, task: Task) -> None:
-        """Start the models' processes; they read no model before they are confined."""
-        self._threads = parameters_of(task).threads or usable_cpus()
-        scratch = Path(task.scratch)
-        self._candidate = ModelProcess("candidate", scratch)
-        if task.champion_path:
-            self._champion = ModelProcess("champion", scratch)
+        """Start the models' servers, one after the other so that neither slows the other's start.
+
+        They read no model before they are confined. Of what they answer only the readiness is looked at here.
+        """
+        parameters = parameters_of(task)
+        self._threads = parameters.threads or usable_cpus()
+        gpu = None if parameters.endpoint else open_gpu()
+        idle = gpu.sample() if gpu else GpuSample()
+        prepared = self._prepared = _Prepared(Host(), gpu, idle, [], [idle.memory_bytes])
+        if parameters.endpoint:
+            remote = RemoteServer.start("candidate", parameters.endpoint, Path(task.scratch) / "relay")
+            prepared.servers.append(remote)
+            remote.wait_ready()
+            return
+        for name, folder in (("candidate", task.artifact_path), ("champion", task.champion_path)):
+            if folder is None:
+                continue
+            options = _options(parameters, self._threads, task)
+            server = ServerProcess.start(name, folder, Path(task.scratch) / name, options)
+            prepared.servers.append(server)
+            server.wait_ready(task.timeout_s * _SHARE_OF_TIME)
+            prepared.memory.append(gpu.sample().memory_bytes if gpu else 0)
+        if parameters.cold_start:
+            cold = Path(task.scratch) / "cold"
+            prepared.launcher = Launcher.begin(task.artifact_path, cold, _options(parameters, self._threads, task))
 
     def run(self, task: Task) -> Report:
-        """Load, warm up, measure."""
-        assert self._candidate is not None
-        parameters = parameters_of(task)
-        locked, loaded, load_s = self._load(task, parameters, self._candidate, task.artifact_path)
-        if loaded.device != Device.CUDA and not task.input.allow_cpu:
-            return _refused_without_gpu(locked)
-        models = [Measured(self._candidate)]
-        champion_load_s = None
-        if self._champion and task.champion_path:
-            *_, champion_load_s = self._load(task, parameters, self._champion, task.champion_path)
-            models.append(Measured(self._champion))
-        overhead_ms = median(self._candidate.ask_nothing() for _ in range(_NOTHINGS))
-        for measured in models:
-            warm_up(measured, parameters.warm_up_s / len(models))
-        measure_latency(models, parameters, task.input.seed)
-        measure_throughput(models, parameters)
-        champion = models[1] if len(models) > 1 else None
-        metrics = (
-            *latency_metrics(models[0].latencies_ms, champion.latencies_ms if champion else ()),
-            _throughput(models[0], champion),
-            _memory(models[0], champion),
-            _load_time(load_s, champion_load_s),
-            Metric(name="harness_overhead", value=overhead_ms, unit="ms", samples=_NOTHINGS),
+        """Warm up, measure, tell."""
+        prepared, parameters = self._prepared, parameters_of(task)
+        assert prepared is not None
+        candidate, champion = prepared.servers[0], prepared.servers[1] if len(prepared.servers) > 1 else None
+        ground = Ground(task, parameters, candidate, champion, prepared.launcher)
+        if isinstance(candidate, RemoteServer) and candidate.wanted.protocol == "openai":
+            return openai_report(ground, candidate)
+        served = [Served.of(server) for server in prepared.servers]
+        unknown = parameters.endpoint is not None and served[0].device is Device.NONE
+        if served[0].device is not Device.CUDA and not task.input.allow_cpu and not unknown:
+            return refused_without_gpu(served[0])
+        streams = [_stream(one, parameters, task.input.seed) for one in served]
+        watch = Watch(prepared.host, prepared.gpu)
+        watch.begin()
+        measured = measure(
+            streams[0],
+            streams[1] if len(streams) > 1 else None,
+            parameters,
+            task.input.seed,
+            Path(task.scratch) / "loadgen",
         )
-        return Report(
-            metrics=metrics,
-            coverage=_coverage(task, parameters),
-            device=Device(loaded.device),
-            environment=_environment(
-                locked, loaded, models, parameters, {"threads": self._threads, "seed": task.input.seed}
-            ),
-            limitations=_limitations(models, parameters),
-        )
-
-    def _load(
-        self, task: Task, parameters: Parameters, process: ModelProcess, folder: Path
-    ) -> tuple[Locked, Loaded, float]:
-        lock = LockOrder(
-            artifact=str(folder),
-            scratch=str(process.scratch),
-            memory_bytes=parameters.memory_mib * 1024**2,
-            cpu_s=task.timeout_s * self._threads + 60,
-        )
-        order = LoadOrder(
-            artifact=str(folder),
-            model=parameters.model,
-            threads=self._threads,
-            batch_size=parameters.batch_size,
-            dimensions=parameters.dimensions,
+        run = Run(
+            parameters=parameters,
             seed=task.input.seed,
+            threads=self._threads,
+            served=served,
+            streams=streams,
+            measured=measured,
+            watched=watch.end(),
+            gpu_idle=prepared.idle,
+            gpu_memory=GpuMemory(*prepared.memory) if prepared.gpu else None,
+            machine={**fingerprint(), **(prepared.gpu.describe() if prepared.gpu else {})},
         )
-        return process.lock(lock), *process.load(order)
+        report = extras(ground).added_to(report_of(run))
+        if isinstance(candidate, RemoteServer):
+            return as_remote(report, candidate, task)
+        return report.model_copy(update={"coverage": _coverage(task, parameters, served[0])})
 
 
-def _refused_without_gpu(locked: Locked) -> Report:
-    return Report(
-        device=Device.NONE,
-        environment={**fingerprint(), "runtime": locked.runtime},
-        limitations=("no GPU was available, and the policy does not allow a measurement on the CPU (allow_cpu)",),
+def _options(parameters: Parameters, threads: int, task: Task) -> list[str]:
+    options = ["--threads", str(threads), "--memory-mib", str(parameters.memory_mib)]
+    if parameters.model is not None:
+        options += ["--model", parameters.model]
+    if parameters.allow_code:
+        options.append("--allow-code")
+    return options
+
+
+def _stream(served: Served, parameters: Parameters, seed: int) -> Stream:
+    endpoint = served.server.endpoint()
+    inputs = made_up_inputs(
+        served.metadata, _INPUTS, batch_size=parameters.batch_size, dimensions=parameters.dimensions, seed=seed
+    )
+    served.inputs = inputs[0]
+    return Stream(
+        served.server.name, endpoint, [endpoint.prepare(one) for one in inputs], in_flight=parameters.in_flight
     )
 
 
-def _throughput(candidate: Measured, champion: Measured | None) -> Metric:
-    baseline = champion.throughput_rps if champion else None
-    return Metric(name="throughput", value=candidate.throughput_rps, unit="requests/s", baseline=baseline)
-
-
-def _memory(candidate: Measured, champion: Measured | None) -> Metric:
-    baseline = champion.model.peak_memory_bytes() / 1024**2 if champion else None
-    value = candidate.model.peak_memory_bytes() / 1024**2
-    return Metric(name="peak_memory", value=value, unit="MiB", baseline=baseline)
-
-
-def _load_time(seconds: float, champion_seconds: float | None) -> Metric:
-    baseline = champion_seconds * 1e3 if champion_seconds is not None else None
-    return Metric(name="load_time", value=seconds * 1e3, unit="ms", baseline=baseline)
-
-
-def _coverage(task: Task, parameters: Parameters) -> tuple[FileCoverage, ...]:
+def _coverage(task: Task, parameters: Parameters, served: Served) -> tuple[FileCoverage, ...]:
     """Only the measured file: the others have no part in a benchmark, and nobody should read them as checked."""
-    root = task.artifact_path
-    path = find_model(root, parameters.model)
-    name = path.name if root.is_file() else path.relative_to(root).as_posix()
-    return (FileCoverage(path=name, covered=True, format="onnx", note="measured"),)
-
-
-def _environment(
-    locked: Locked, loaded: Loaded, models: list[Measured], parameters: Parameters, run: dict[str, int]
-) -> dict[str, str]:
-    return {
-        **fingerprint(),
-        **{name: str(value) for name, value in run.items()},
-        "runtime": locked.runtime,
-        "device": loaded.device,
-        "inputs": loaded.inputs[:1000],
-        "batch_size": str(parameters.batch_size),
-        "memory": "resident memory of the model's process, interpreter and runtime included; GPU memory is not in it",
-        "latency": "from question to answer over a pipe, harness overhead included",
-        **{f"warm_up.{item.model.name}": "settled" if item.settled else "not settled" for item in models},
-        **{f"model_process.{lock}": state for lock, state in locked.confinement.items()},
-    }
-
-
-def _limitations(models: list[Measured], parameters: Parameters) -> tuple[str, ...]:
-    needed = max(parameters.min_queries, FEWEST_FOR_P99)
-    return tuple(
-        f"{item.model.name}: only {len(item.latencies_ms)} requests were measured, {needed} are needed for a p99 "
-        "(see the parameters min_queries and max_duration_s)"
-        for item in models
-        if len(item.latencies_ms) < needed
-    )
+    root, platform = task.artifact_path, served.metadata.platform
+    if parameters.model or root.is_file() or platform == "onnxruntime":
+        path = find_model(root, parameters.model)
+    else:
+        path = next(iter(sorted(root.rglob("*.pt2"))), root / "MLmodel")
+    name = path.name if root.is_file() else path.resolve().relative_to(root.resolve()).as_posix()
+    return (FileCoverage(path=name, covered=True, format=platform.replace("onnxruntime", "onnx"), note="measured"),)
