@@ -43,9 +43,14 @@ _RUNS_CODE = re.compile(
     r"|__(?:subclasses|globals|builtins|mro)__\b|\bimportlib\.import_module\b"
 )
 _EVALUATED = re.compile(r"^\s*(?:lambda\b[^\n:]{0,80}:|(?:eval|exec|compile|getattr)\s*\()")
-_OUTSIDE = re.compile(r"(?:^|[\\/])\.\.[\\/]|^/(?:etc|proc|root|dev|sys)/")
-_PATH_KEYS = re.compile(r"(?:file|path|data|location|dir|folder|artifact)s?$|weight", re.IGNORECASE)
-"""Absolute paths of the machine where a model was trained stand in many honest configurations."""
+_OUTSIDE = re.compile(r"(?:^|[\\/])\.\.(?:[\\/]|$)|^[\\/]|^~|^[A-Za-z]:[\\/]")
+_SYSTEM_FILE = re.compile(
+    r"(?:\.\.[\\/])+(?:etc|proc|root|home|usr|var|tmp|dev|windows)[\\/]|^/etc/(?:passwd|shadow|ssh|cron)|^/proc/self/",
+    re.IGNORECASE,
+)
+_LOADED = frozenset({"weight_map", "weightsManifest", "external_data", "weights_files"})
+"""Below these keys stand names of files that are loaded. Elsewhere paths of the machine where a model was trained are
+common and mean nothing."""
 _NEVER_TARGETS = frozenset({"builtins", "code", "pty", "posix", "nt", "os", "subprocess", "sys", "runpy", "importlib"})
 _FINE_TARGETS = frozenset(
     {"collections", "datetime", "decimal", "fractions", "pathlib", "math", "random", "uuid", "enum"}
@@ -63,7 +68,7 @@ _LIBRARY_DOORS = re.compile(
 )
 KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS | _COMMAND_KEYS | {"command", "base_model_name_or_path"}
 """Keys whose values are judged whatever they are."""
-WORTH = re.compile(r"://|\.\.[\\/]|\(|__|\\\\|^/|\blambda\b|\b(?:os|posix|nt|pty|importlib)\.")
+WORTH = re.compile(r"://|\.\.[\\/]|\(|__|\\\\|^[/~]|\blambda\b|\b(?:os|posix|nt|pty|importlib)\.")
 """What stands in every text that is judged under any key."""
 _MAX_EXPRESSION_CHARS = 4_000
 """A longer value is prose or data, in which code may be quoted."""
@@ -107,7 +112,8 @@ def judge(path: tuple[str, ...], value: object) -> Iterator[Trouble]:
     if key in _COMMAND_KEYS or (key == "command" and any("mcp" in part.lower() or part == "hooks" for part in path)):
         yield Trouble(_COMMAND, f"the configuration has a program started under {'.'.join(path)!r}", ".".join(path))
     if isinstance(value, str) and value:
-        yield from _judge_text(next((part for part in reversed(path) if not part.isdigit()), ""), value)
+        key = next((part for part in reversed(path) if not part.isdigit()), "")
+        yield from _judge_text(key, value, is_loaded=not _LOADED.isdisjoint(path))
 
 
 def code_message(key: str) -> str:
@@ -117,13 +123,13 @@ def code_message(key: str) -> str:
     )
 
 
-def _judge_text(key: str, value: str) -> Iterator[Trouble]:
+def _judge_text(key: str, value: str, *, is_loaded: bool) -> Iterator[Trouble]:
     shown = plain_line(value, limit=200)
     if key in TARGET_KEYS:
         yield from judge_target(value.strip())
     if _URL.match(value) and _FETCHED.search(key) and not _SPOKEN_OF.search(key):
         yield Trouble(REMOTE, f"the configuration names {shown!r} under {key!r}: a loader may fetch from there", shown)
-    elif len(value) < 1000 and _OUTSIDE.search(value) and _PATH_KEYS.search(key):
+    elif len(value) < 1000 and (_SYSTEM_FILE.search(value) or (is_loaded and _OUTSIDE.search(value))):
         yield Trouble(_PATH, f"{key!r} names {shown!r}, which lies outside of the artifact", f"{key} {shown}")
     if key == "base_model_name_or_path":
         yield Trouble(_BASE_MODEL, f"it changes the model {shown!r}, which is not part of this artifact", shown)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from model_approval.domain.evidence import Severity
 from model_approval.domain.formats import HEAD_BYTES, detect_format
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
-from model_approval.validators.security_scan.text_blocks import TextBlock
+from model_approval.validators.security_scan.text_blocks import LONG_WORD, TextBlock, has_long_word
 
 _PAYLOAD = Rule(
     "text.payload", Severity.HIGH, "remove it; what a model needs beside its texts belongs into a file of its own"
@@ -39,7 +39,9 @@ _HEX = (
     "80049", "80059", "8002", "8003", "63706f736978", "636f730a", "635f5f6275", "636275696c74",
     "7f454c46", "7F454C46", "4d5a9000", "504b0304", "1f8b0800",
 )  # fmt: skip
-_BASE64_RUN = re.compile(r"(?!gA[^I-X])[A-Za-z0-9+/]{16,}(?:(?:\\r|\\n|\r|\n)+[ \t]*[A-Za-z0-9+/]{16,})*[A-Za-z0-9+/]*")
+_BASE64_RUN = re.compile(
+    r"(?!gA[^I-X])[A-Za-z0-9+/]{16,}(?:(?:\\r|\\n|\r|\n)+[ \t]*[A-Za-z0-9+/]{{16,}})*[A-Za-z0-9+/]*"
+)
 _HEX_RUN = re.compile(r"(?:[0-9a-fA-F]{2}){30,}")
 _BREAKS = re.compile(r"\\[rn]|\s")
 _MARSHAL = re.compile(rb"[\xe3\x63][\0-\x10]\0\0\0[\0-\x10]\0\0\0")
@@ -49,6 +51,8 @@ _PROBE_BYTES = 4096
 
 def find_payloads(block: TextBlock, blob: Blob, scan: FileScan) -> None:
     """Record what is written into a block of text, and look into it."""
+    if not has_long_word(block.text):
+        return
     for at, data in _decoded_runs(block.text):
         kind = _kind(data)
         if kind is None:

@@ -19,7 +19,7 @@ from itertools import islice
 
 from model_approval.domain.evidence import Severity
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
-from model_approval.validators.security_scan.text_blocks import TextBlock
+from model_approval.validators.security_scan.text_blocks import TextBlock, has_long_word
 
 MAX_KEYWORD_CHARS = 1024 * 1024
 """Of texts in which names of credentials are looked for; longer ones are data, with words of all kinds."""
@@ -95,6 +95,8 @@ _PATTERNS = (
         before=21,
     ),
 )  # fmt: skip
+_PATTERNS_OF_WORDS = tuple(pattern for pattern in _PATTERNS if pattern.before)
+"""What need not be random: a password in a URL."""
 _PLACEHOLDER = re.compile(
     r"example|placeholder|changeme|dummy|redacted|your[_-]|x{6}|\*{4}|\.{4}"
     r"|^(?:user|name|pass|passwd|password|pwd|secret|token|key)$",
@@ -144,14 +146,15 @@ _Found = tuple[str, str, Rule, int]
 
 def _tokens(block: TextBlock) -> Iterator[_Found]:
     text = block.text
-    for pattern in _PATTERNS:
+    for pattern in _PATTERNS if has_long_word(text) else _PATTERNS_OF_WORDS:
         for at in _places(text, pattern.needles):
             match = _match(pattern, text, at)
             if match is None:
                 continue
             secret = match[1] if pattern.regex.groups else match[0]
             if _entropy(secret) >= pattern.min_entropy and not _PLACEHOLDER.search(secret):
-                yield pattern.kind, secret, pattern.rule, match.start()
+                is_word = pattern.before > 0 and secret.isalpha() and secret.islower()
+                yield pattern.kind, secret, _WEAK if is_word else pattern.rule, match.start()
 
 
 def _places(text: str, needles: Iterable[str]) -> Iterator[int]:

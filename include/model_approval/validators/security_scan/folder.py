@@ -80,14 +80,15 @@ _RUN_NAMES = frozenset(
         "dockerfile", "makefile", "gnumakefile", "jenkinsfile", "vagrantfile", "procfile", "justfile", "rakefile",
         ".bashrc", ".bash_profile", ".profile", ".zshrc", ".zprofile", ".envrc", ".pythonrc", ".pythonrc.py",
         ".gdbinit",
-        "crontab", "authorized_keys", "autorun.inf", "entry_points.txt", ".pre-commit-config.yaml", "binding.gyp",
+        "crontab", "authorized_keys", "autorun.inf", ".pre-commit-config.yaml", "binding.gyp",
     }
 )  # fmt: skip
 _READ_NAMES = frozenset(
     {
         ".env", ".netrc", "_netrc", ".npmrc", ".pypirc", ".condarc", "pip.conf", "pip.ini", ".gitconfig", ".gitmodules",
         ".dockercfg", "credentials", "id_rsa", "id_ed25519", "kaggle.json", "pyproject.toml", "setup.cfg", "tox.ini",
-        "pytest.ini", "package.json", "docker-compose.yml", "docker-compose.yaml", "kubeconfig", ".htaccess",
+        "pytest.ini", "package.json", "docker-compose.yml", "docker-compose.yaml", "kubeconfig",
+        ".htaccess", "entry_points.txt",
         ".htpasswd",
     }
 )  # fmt: skip

@@ -35,7 +35,11 @@ _PAIR = re.compile(
     r'|[^"\\]{0,60}(?:weight|checkpoint|download|repo)[^"\\]{0,40})"'
     r'\s*:\s*("(?:[^"\\]|\\.){0,200000}"|true|false|null|[^\s"])'
 )
-_NEEDLES = (*sorted(KEYS), "chat_template", "weight", "checkpoint", "download", "repo")
+_NEEDLES = (
+    "_map", "custom_p", "py/", "__re", "remote_code", "allow_", "repo", "_target", "_path", "install", "_script",
+    "command", "chat_template", "weight", "checkpoint", "download",
+)  # fmt: skip
+"""One of them stands in each key that the pattern takes; few, since each costs a pass over the text."""
 _HIDDEN = re.compile(r'"([^"\\]{0,200}(?:\\.[^"\\]{0,200}){0,100})"\s*:')
 _ESCAPED_LETTER = re.compile(r"\\u00(?:4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
 
@@ -89,7 +93,7 @@ def search_document(blob: Blob, scan: FileScan, document: JsonValue) -> None:
             _check_templates(blob, scan, value)
         if isinstance(value, dict):
             _report_duplicates(blob, scan, value)
-            pending += [((*path, key), item) for key, item in value.items()]
+            pending += [((*path, key), item) for key, item in value.items() if type(item) is not int or key in KEYS]
         elif isinstance(value, list):
             place = (*path, "0")
             pending += [(place, item) for item in value]
@@ -99,11 +103,11 @@ def _is_worth_judging(path: tuple[str, ...], value: JsonValue) -> bool:
     """A quick look, so that a vocabulary of a hundred thousand words costs nothing."""
     if path and path[-1] in KEYS:
         return True
-    return isinstance(value, str) and len(value) > 3 and (WORTH.search(value) is not None or _is_named(path))
-
-
-def _is_named(path: tuple[str, ...]) -> bool:
-    return any(part in KEYS for part in path[-2:])
+    return (
+        isinstance(value, str)
+        and len(value) > 3
+        and (not KEYS.isdisjoint(path[-2:]) or WORTH.search(value) is not None)
+    )
 
 
 def _report_duplicates(blob: Blob, scan: FileScan, value: dict[str, JsonValue]) -> None:
@@ -139,16 +143,26 @@ def search_large(blob: Blob, scan: FileScan) -> None:
 
 def _pairs(block: TextBlock, blob: Blob, scan: FileScan) -> Iterator[Trouble]:
     text = block.text
-    if any(needle in text for needle in _NEEDLES):
-        for match in _PAIR.finditer(text):
-            value = _value(match[2])
-            if match[1] == "chat_template":
-                _check_templates(blob, scan, value)
-            yield from judge((match[1],), value)
-    if _ESCAPED_LETTER.search(text):
-        for match in _HIDDEN.finditer(text):
-            if _ESCAPED_LETTER.search(match[1]) and isinstance(key := _value(f'"{match[1]}"'), str):
-                yield from judge((key,), True)
+    for at in _places(text):
+        match = _PAIR.match(text, max(0, text.rfind('"', max(0, at - 62), at + 1)))
+        if match is None:
+            continue
+        value = _value(match[2])
+        if match[1] == "chat_template":
+            _check_templates(blob, scan, value)
+        yield from judge((match[1],), value)
+    for escaped in _ESCAPED_LETTER.finditer(text):
+        hidden = _HIDDEN.match(text, max(0, text.rfind('"', max(0, escaped.start() - 200), escaped.start())))
+        if hidden and isinstance(key := _value(f'"{hidden[1]}"'), str):
+            yield from judge((key,), True)
+
+
+def _places(text: str) -> Iterator[int]:
+    for needle in _NEEDLES:
+        at = text.find(needle)
+        while at >= 0:
+            yield at
+            at = text.find(needle, at + len(needle))
 
 
 def _value(text: str) -> JsonValue:

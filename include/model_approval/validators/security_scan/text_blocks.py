@@ -11,6 +11,9 @@ from model_approval.validators.security_scan.scan import Blob, Uncovered
 BLOCK_CHARS = 1024 * 1024
 _OVERLAP_CHARS = 4096
 """Of a line longer than a block: what it is cut at is seen twice."""
+LONG_WORD = 20
+_WORD_BYTES = bytes(120 if (chr(byte).isalnum() and byte < 128) or byte in b"+/_-=." else 32 for byte in range(256))
+_LONG = b"x" * LONG_WORD
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -31,6 +34,14 @@ class TextBlock:
     def line_of(self, at: int) -> int:
         """The line of a position in this block."""
         return self.first_line + self.text.count("\n", 0, at)
+
+
+def has_long_word(text: str) -> bool:
+    """Whether LONG_WORD letters, digits and marks of base64 stand in a row: words of a vocabulary are shorter.
+
+    Three passes at the speed of memory, which save dozens where nothing random stands in a text.
+    """
+    return _LONG in text.encode("ascii", errors="replace").translate(_WORD_BYTES)
 
 
 def encoding_of(head: bytes) -> str:
