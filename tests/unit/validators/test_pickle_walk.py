@@ -147,10 +147,23 @@ def test_what_breaks_off_is_said(program: bytes) -> None:
         _walk(program)
 
 
-def test_two_ways_of_numbering_values_are_not_followed() -> None:
-    program = b"\x80\x04Nr\x05\0\0\0" + _text("posix") + b"\x94."
-    with pytest.raises(Uncovered, match="two ways"):
-        _walk(program)
+@pytest.mark.parametrize(
+    "program",
+    [
+        # MEMOIZE numbers by the count of kept values: 1 after one PUT, whatever number that PUT chose.
+        b"\x80\x04Nr\x05\0\0\0" + _text("posix") + b"\x94" + _text("system") + b"\x94h\x01h\x02\x93.",
+        # A number that is put twice counts once.
+        b"\x80\x04Nr\x05\0\0\0Nr\x05\0\0\0" + _text("posix") + b"\x94" + _text("system") + b"\x94h\x01h\x02\x93.",
+        b"\x80\x04Nr\x02\0\0\0" + _text("posix") + b"q\x03" + _text("system") + b"\x94h\x03h\x02\x93.",
+    ],
+)
+def test_values_are_numbered_as_unpicklers_do_when_both_ways_are_mixed(program: bytes) -> None:
+    assert "posix.system" in _names(program)
+
+
+def test_number_that_was_left_out_holds_nothing() -> None:
+    with pytest.raises(BadPickle, match="never kept"):
+        _walk(b"\x80\x04Nr\x05\0\0\0h\x01.")
 
 
 def test_long_values_are_passed_over() -> None:

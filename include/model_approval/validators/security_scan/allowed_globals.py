@@ -1,11 +1,12 @@
 """The names that a pickle may import: data containers, tensor rebuilders, and the estimators of well-known libraries.
 
 Default-deny: a deny-list is bypassed by the next forgotten module (picklescan's own issue 66, and 45 advisories), an
-allow-list only by a flaw in one of these few. Three kinds of entries, from the narrowest:
+allow-list only by a flaw in one of these few. Four kinds of entries, from the narrowest:
 
 - `ALLOWED`: exact names, which may also be called. Each was read: it builds data out of its arguments, no more.
 - `CLASSES`: folders of a library whose *classes* may be instantiated the way `object.__reduce_ex__` does, which sets
   attributes but runs no constructor. Functions of theirs are not allowed by it.
+- `REFERENCES`: modules whose functions may be named, not called: an estimator that keeps its score function.
 - `CONSTRUCTORS`: folders of a library whose classes may also be called, since their constructors only keep arguments.
 
 Change any of it by raising `VERSION`, which is part of the evidence.
@@ -16,14 +17,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-VERSION = "2026-11.2"
+VERSION = "2026-11.3"
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_BUILTINS = _names("bool bytearray bytes complex dict float frozenset int list object range set slice str tuple")
+_BUILTINS = _names(
+    "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
+    "abs all any divmod enumerate hash len max min pow round sorted sum zip"
+)
 _TORCH_KINDS = (
     "BFloat16 Bool Byte Char ComplexDouble ComplexFloat Double Float Half Int Long QInt32 QInt8 QUInt2x4 QUInt4x2 "
     "QUInt8 Short Untyped"
@@ -50,9 +54,8 @@ _PANDAS_INDEX = _names("_new_Index Index RangeIndex Int64Index Float64Index UInt
 
 ALLOWED: dict[str, frozenset[str]] = {
     "builtins": _BUILTINS | {"NotImplemented", "Ellipsis", "NoneType"},
-    "__builtin__": _BUILTINS | {"long", "unicode"},
+    "__builtin__": _BUILTINS | {"basestring", "long", "unicode", "xrange"},
     "_codecs": _names("encode"),  # how protocol 2 writes bytes
-    "codecs": _names("encode"),
     "collections": _names("OrderedDict defaultdict deque Counter ChainMap UserDict"),
     "copyreg": _names("_reconstructor __newobj__ __newobj_ex__"),
     "copy_reg": _names("_reconstructor __newobj__ __newobj_ex__"),
@@ -73,7 +76,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "numpy": _names(
         "dtype ndarray matrix memmap bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 "
         "complex64 complex128 str_ bytes_ object_ void longlong ulonglong intc uintc intp uintp datetime64 timedelta64 "
-        "bool int_ uint float_ double single half longdouble clongdouble generic integer floating number"
+        "record recarray bool int_ uint float_ double single half longdouble clongdouble generic integer floating "
+        "number"
     ),
     "numpy.dtypes": frozenset(
         f"{kind}DType"
@@ -90,6 +94,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "numpy.core.defchararray": _names("chararray"),
     "numpy.core.records": _names("recarray record"),
     "numpy.rec": _names("recarray record"),
+    "numpy.ma": _names("MaskedArray _mareconstruct"),
     "numpy.ma.core": _names("_mareconstruct MaskedArray"),
     "numpy.matrixlib.defmatrix": _names("matrix"),
     "numpy.random._pickle": _NUMPY_RANDOM,
@@ -111,9 +116,11 @@ ALLOWED: dict[str, frozenset[str]] = {
         "build_intlist build_tensorlist build_doublelist build_boollist build_tensor_from_id restore_type_tag"
     ),
     "joblib.numpy_pickle": _names("NumpyArrayWrapper"),
+    "sklearn.externals.joblib.numpy_pickle": _names("NumpyArrayWrapper"),
     **{f"scipy.sparse.{name}": _SPARSE for name in _SPARSE_MODULES},
     **{f"scipy.sparse._{name}": _SPARSE | {f"{name}_array"} for name in _SPARSE_MODULES},
     "scipy.sparse": _SPARSE,
+    "scipy.interpolate": _names("interp1d PPoly BPoly BSpline"),
     "scipy.interpolate.interpolate": _names("interp1d PPoly BPoly"),
     "scipy.interpolate._interpolate": _names("interp1d PPoly BPoly"),
     "scipy.interpolate._bsplines": _names("BSpline"),
@@ -168,7 +175,17 @@ CLASSES: tuple[str, ...] = tuple(
         )
     )
 )
-CONSTRUCTORS: tuple[str, ...] = ("sklearn.", "pandas.core.", "pandas._libs.tslibs.")
+CONSTRUCTORS: tuple[str, ...] = ("sklearn.", "pandas.core.", "pandas._libs.tslibs.", "nltk.probability.")
+REFERENCES: tuple[str, ...] = (
+    "sklearn.cluster.", "sklearn.feature_selection.", "sklearn.metrics.", "sklearn.utils.extmath.", "scipy.special.",
+    "scipy.spatial.distance.", "scipy.stats.", "torch.nn.functional.", "torch.nn.init.", "torch.nn.modules.",
+)  # fmt: skip
+_NUMPY_FUNCTIONS = _names(
+    "abs absolute add all any argmax argmin average ceil clip cos cosh cumsum divide dot exp exp2 expm1 fabs floor "
+    "isnan linspace log log10 log1p log2 max maximum mean median min minimum multiply nanmax nanmean nanmedian nanmin "
+    "nanstd nansum negative ones percentile power prod quantile reciprocal rint sign sin sinh sqrt square std subtract "
+    "sum tan tanh var zeros"
+)
 _EXCLUDED = re.compile(r"(^|\.)(tests?|_?testing|conftest|externals|datasets|_build_utils|__main__)(\.|$)")
 _CLASS_NAME = re.compile(r"_?[A-Z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 _CYTHON_REBUILDER = re.compile(r"__pyx_unpickle_[A-Za-z0-9_]+")
@@ -188,9 +205,20 @@ def is_allowed(module: str, name: str, *, called: bool) -> bool:
         return True
     if _EXCLUDED.search(module) or "." in name:
         return False
+    if not called and name.islower() and (_lies_in(module, REFERENCES) or _is_numpy_function(module, name)):
+        return True
     if _lies_in(module, CONSTRUCTORS):
         return bool(_CLASS_NAME.fullmatch(name) or _CYTHON_REBUILDER.fullmatch(name))
     return not called and _lies_in(module, CLASSES) and bool(_CLASS_NAME.fullmatch(name))
+
+
+def is_listed_class(module: str, name: str) -> bool:
+    """Whether it is a class of a library that we know, of which not even a call runs what the pickle chooses."""
+    return _lies_in(module, CLASSES) and bool(_CLASS_NAME.fullmatch(name)) and not _EXCLUDED.search(module)
+
+
+def _is_numpy_function(module: str, name: str) -> bool:
+    return name in _NUMPY_FUNCTIONS and module in ("numpy", "numpy.core.fromnumeric", "numpy._core.fromnumeric")
 
 
 def looks_like_class(name: str) -> bool:

@@ -9,7 +9,12 @@ from enum import StrEnum
 from functools import cache
 from typing import cast
 
-from model_approval.validators.security_scan.allowed_globals import CLASS_LISTED, is_allowed, looks_like_class
+from model_approval.validators.security_scan.allowed_globals import (
+    CLASS_LISTED,
+    is_allowed,
+    is_listed_class,
+    looks_like_class,
+)
 from model_approval.validators.security_scan.pickle_walk import Import
 
 
@@ -45,7 +50,11 @@ _DANGEROUS_BUILTINS = _words(
     "getattr globals hasattr help input locals map memoryview open property quit raw_input reduce reload setattr "
     "staticmethod super type vars"
 )
-_CALLS_ITS_ARGUMENTS = {("torch._tensor", "_rebuild_from_type_v2"), ("torch._tensor", "_rebuild_from_type")}
+_CALLS_ITS_ARGUMENTS = {
+    ("torch._tensor", "_rebuild_from_type_v2"),
+    ("torch._tensor", "_rebuild_from_type"),
+    ("dill._dill", "_create_array"),
+}
 """Rebuilders that call a function which the pickle hands to them: allowed only beside imports that are all allowed."""
 
 
@@ -59,6 +68,8 @@ def standing_of(item: Import) -> Standing:
     if not item.called:
         return Standing.UNKNOWN
     top = module.split(".", 1)[0]
+    if is_listed_class(module, item.name):
+        return Standing.UNKNOWN
     is_foreign_class = looks_like_class(item.name) and top not in sys.stdlib_module_names and top not in CLASS_LISTED
     return Standing.UNKNOWN if is_foreign_class else Standing.UNLISTED
 

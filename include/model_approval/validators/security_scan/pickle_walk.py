@@ -23,9 +23,14 @@ from model_approval.validators.security_scan.scan import Uncovered
 OPAQUE: Final = -1
 _TUPLE_OF: Final = -(1 << 50)
 """A tuple whose first item is the text or bytes at an offset is this number minus the offset."""
+_NEVER_KEPT: Final = -(1 << 62)
+"""In the memo, where a number was left out."""
 _WINDOW_BYTES: Final = 512 * 1024
 _SHORT_BYTES: Final = 260
 """The longest operation of the fast loop: two bytes and a short text."""
+_ARRAY_WRAPPERS: Final = frozenset(
+    (module, "NumpyArrayWrapper") for module in ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle")
+)
 _MAX_NAME_BYTES: Final = 512
 _MAX_LINE_BYTES: Final = 16 * 1024**2
 _MAX_STACK: Final = 3_000_000
@@ -122,6 +127,7 @@ class Machine:
         self._spend, self._on_array = spend, on_array
         self._frame_end = 0
         self._numbered_with_gaps = False
+        self._kept = 0
         self._restart = False
         """The fast loop must read its settings again."""
 
@@ -155,7 +161,8 @@ class Machine:
     def _run_window(self, window: bytes, base: int) -> tuple[int, bool]:  # noqa: C901  # one loop, for speed
         """The fast loop: the operations that make up the bulk of any pickle. The rest goes to `_rare`."""
         stack, memo, marks, fixed = self.stack, self.memo, self._marks, op.FIXED
-        push, memoize = stack.append, self._refuse_memoize if self._numbered_with_gaps else memo.append
+        push = stack.append
+        memoize, keep = (self._memoize, self._keep) if self._numbered_with_gaps else (memo.append, memo.append)
         at_end = base + len(window) >= self.source.size_bytes
         limit = len(window) if at_end else max(1, len(window) - _SHORT_BYTES)
         frame_end = self._frame_end - base
@@ -177,7 +184,7 @@ class Machine:
                 self._get(window[at + 1], base + at)
                 at += 2
             elif code == op.BINPUT and window[at + 1] == len(memo):
-                memoize(stack[-1])
+                keep(stack[-1])
                 at += 2
             elif code == op.MARK:
                 marks.append(len(stack))
@@ -337,25 +344,29 @@ class Machine:
     # -------------------------------------------------------------------------------------------------------- helpers
 
     def _get(self, index: int, at: int) -> None:
-        if index >= len(self.memo):
+        value = self.memo[index] if index < len(self.memo) else _NEVER_KEPT
+        if value == _NEVER_KEPT:
             raise BadPickle(f"byte {at} asks for a value that was never kept")
-        self.stack.append(self.memo[index])
+        self.stack.append(value)
 
     def _put(self, index: int) -> None:
         memo, value = self.memo, self.stack[-1]
-        if index < len(memo):
-            memo[index] = value
-            return
         if index > _MAX_MEMO:
             raise Uncovered("a pickle that numbers its values beyond what the scan follows")
-        if index > len(memo):
+        if index > len(memo) and not self._numbered_with_gaps:
             self._numbered_with_gaps = self._restart = True
-            memo.extend([OPAQUE] * (index - len(memo)))
-        memo.append(value)
+            self._kept = len(memo)
+        memo.extend([_NEVER_KEPT] * (index + 1 - len(memo)))
+        self._kept += memo[index] == _NEVER_KEPT
+        memo[index] = value
 
-    def _refuse_memoize(self, value: int) -> None:
-        # MEMOIZE numbers by how many values are kept. No pickler mixes it with numbers of its own choice.
-        raise Uncovered("a pickle that numbers its values in two ways, so that readers may disagree")
+    def _keep(self, value: int) -> None:
+        self._kept += 1
+        self.memo.append(value)
+
+    def _memoize(self, value: int) -> None:
+        # Unpicklers take the count of kept values for the number; without gaps that is the length.
+        self._put(self._kept)
 
     def _need_value(self) -> None:
         if not self.stack:
@@ -409,7 +420,7 @@ class Machine:
             self._odd(Oddity.COMPUTED_CALL, at)
         else:
             made.made = True
-            if self._on_array and (made.module, made.name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
+            if self._on_array and (made.module, made.name) in _ARRAY_WRAPPERS:
                 behind = self._on_array(self, at + 1)
                 self.stack.append(OPAQUE)
                 return behind

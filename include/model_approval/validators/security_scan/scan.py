@@ -181,6 +181,9 @@ class FileScan:
             self.gap(f"{plain_line(blob.inner, limit=200)}: {why}" if blob.inner else str(why))
         except PARSER_ERRORS as why:
             self.gap(plain_line(f"{blob.inner or 'not readable'}: {type(why).__name__}: {why}", limit=400))
+        except Exception as why:  # noqa: BLE001  # one damaged file must not hide what was found in all others
+            crash = f"{blob.inner or 'its scanner'}: crashed with {type(why).__name__}: {why}"
+            self.gap(plain_line(crash, limit=400))
 
     def _scan(self, blob: Blob) -> None:
         kind = detect_format(blob.name, blob.head())
