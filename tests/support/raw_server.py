@@ -1,4 +1,4 @@
-"""A Unix socket in a test's thread, each connection handed to a function: for servers that misbehave below HTTP."""
+"""A socket in a test's thread, each connection handed to a function: for servers that misbehave below HTTP."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 
 
 @contextmanager
-def raw_server(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A running server; yields its socket's path. `talk` may end by any OSError; the connection is closed for it."""
+def raw_server(path: Path | None, talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A running server; yields its socket's path, or without a path the URL of a free loopback port.
+
+    `talk` may end by any OSError; the connection is closed for it.
+    """
     threads: list[threading.Thread] = []
     connections: list[socket.socket] = []
 
@@ -30,13 +33,14 @@ def raw_server(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[st
             threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
             threads[-1].start()
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
+    with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as listener:
+        listener.bind(str(path) if path else ("127.0.0.1", 0))
         listener.listen(128)
+        where = str(path) if path else f"http://127.0.0.1:{listener.getsockname()[1]}"
         acceptor = threading.Thread(target=accept, daemon=True)
         acceptor.start()
         try:
-            yield str(path)
+            yield where
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             acceptor.join()

@@ -97,10 +97,10 @@ def _chunk(data: bytes) -> bytes:
 
 
 @contextmanager
-def speaking(folder: Path, speaker: Speaker) -> Iterator[str]:
-    """A running server; yields its socket's path."""
-    with raw_server(folder / "llm.sock", speaker.talk) as path:
+def speaking(folder: Path | None, speaker: Speaker) -> Iterator[str]:
+    """A running server; yields its socket's path, or without a folder the URL of a loopback port."""
+    with raw_server(folder / "llm.sock" if folder else None, speaker.talk) as where:
         try:
-            yield path
+            yield where
         finally:
             speaker.end.set()

@@ -81,7 +81,7 @@ def _served(folder: Path, **misbehaviour: set[str]) -> Iterator[tuple[Server, En
 
 def _check(folder: Path, **misbehaviour: set[str]) -> Robustness:
     with _served(folder, **misbehaviour) as (server, endpoint):
-        return check_robustness(endpoint, _INPUTS, is_alive=lambda: server.alive, deadline_s=0.3)
+        return check_robustness(endpoint, _INPUTS, is_alive=lambda: server.alive, deadline_s=1.0)
 
 
 def _findings(folder: Path, **misbehaviour: set[str]) -> list[tuple[str, Severity, str]]:
@@ -172,6 +172,6 @@ def test_a_server_that_gives_random_answers_is_not_blamed_for_it(tmp_path: Path)
             connection.sendall(http(200, output.encode()))
 
     with raw_server(tmp_path / "server.sock", talk) as path:
-        robustness = check_robustness(Endpoint.at(path), _INPUTS, is_alive=lambda: True, deadline_s=0.3)
+        robustness = check_robustness(Endpoint.at(path), _INPUTS, is_alive=lambda: True)
     assert robustness.environment["robustness.repeatable"].startswith("no")
     assert "robustness.changed-answer" not in {one.rule for one in robustness.findings}

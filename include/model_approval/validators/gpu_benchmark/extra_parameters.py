@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from model_approval.domain.base import Record, Sha256
 from model_approval.domain.evidence import Device
@@ -70,7 +70,7 @@ class LlmParameters(Record):
     api: Literal["completions", "chat", "generate_stream"] = "completions"
     """`/v1/completions`, `/v1/chat/completions`, or the Open Inference Protocol's `generate_stream`."""
     requests: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = 1
+    concurrency: Annotated[int, Field(ge=1, le=800)] = 1
     """Requests under way at any time."""
     prompt_words: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Length of the made-up prompts. Words, since the tokens of a model are known to its own tokenizer alone."""
@@ -124,3 +124,37 @@ def is_forbidden_address(host: str) -> bool:
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped or address
     return address.is_link_local or address.is_multicast or address.is_unspecified
+
+
+class ExtraParameters(Record):
+    """What a policy asks for beyond latency and throughput.
+
+    Nothing of it runs by default but the robustness checks, which take about a second.
+    """
+
+    robustness: bool | None = None
+    """Whether hostile requests are sent. Unset: to a server of our own yes, to a URL no: others may depend on it."""
+    concurrency: Annotated[int, Field(ge=2, le=200)] | None = None
+    """Clients at once that the server must answer rightly."""
+    holdout: HoldoutParameters | None = None
+    soak: SoakParameters | None = None
+    sweep: SweepParameters | None = None
+    cold_start: ColdStartParameters | None = None
+    llm: LlmParameters | None = None
+    endpoint: RemoteParameters | None = None
+    """A running server to measure instead of one of our own."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> ExtraParameters:
+        if self.endpoint is None:
+            return self
+        if self.cold_start is not None:
+            raise ValueError("cold_start: a server behind a URL cannot be started anew")
+        if self.soak is not None:
+            raise ValueError("soak: the memory of a server behind a URL cannot be seen")
+        if self.endpoint.protocol == "openai":
+            if self.llm is None:
+                raise ValueError("endpoint: of a server that speaks the openai protocol only `llm` can be measured")
+            if self.holdout or self.sweep or self.concurrency or self.robustness:
+                raise ValueError("holdout, sweep, concurrency and robustness need an endpoint that speaks v2")
+        return self

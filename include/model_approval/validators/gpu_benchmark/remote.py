@@ -14,10 +14,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from model_approval.domain.errors import EvidenceError
+from model_approval.domain.evidence import Device
 from model_approval.validators.contract import plain_line
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
 from model_approval.validators.gpu_benchmark.extra_parameters import RemoteParameters
-from model_approval.validators.gpu_benchmark.open_inference import Metadata
+from model_approval.validators.gpu_benchmark.open_inference import json_object
 from model_approval.validators.gpu_benchmark.relay import RelayOrder
 
 _RELAY = (sys.executable, "-I", "-m", "model_approval.validators.gpu_benchmark.relay")
@@ -55,6 +56,8 @@ class RemoteServer:
     socket: str
     process: subprocess.Popen[bytes]
     log: Path
+    load_s: float = 0.0
+    """Unknown."""
     confinement: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -68,6 +71,7 @@ class RemoteServer:
         """
         folder.mkdir(parents=True, exist_ok=True)
         log, where = folder / "relay.log", str(folder / "relay.sock")
+        where = min(where, os.path.relpath(where), key=len)  # a socket's path may have 107 bytes
         order = RelayOrder(url=wanted.url, socket=where)
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -77,10 +81,10 @@ class RemoteServer:
                 stderr=stream,
                 bufsize=0,
             )
-        return cls(name, wanted, min(where, os.path.relpath(where), key=len), process, log)
+        return cls(name, wanted, where, process, log)
 
-    def wait_ready(self) -> None:
-        """Wait until the relay listens and the server answers.
+    def wait_ready(self, longest_s: float = 60.0) -> float:
+        """Wait until the relay listens and the server answers; returns 0, since its start was not seen.
 
         Raises:
             EvidenceError: It does not; names the host and the reason.
@@ -91,7 +95,7 @@ class RemoteServer:
             raise EvidenceError(f"{self.name}: {self.last_words() or 'the relay to the server ended'}")
         self.confinement = {f"relay.{lock}": str(state) for lock, state in json.loads(line).items()}
         if self.wanted.protocol == "v2":
-            endpoint = self.endpoint()
+            endpoint = self.endpoint(timeout_s=longest_s)
             is_ready = endpoint.ready()
             endpoint.close()
             if not is_ready:
@@ -101,6 +105,7 @@ class RemoteServer:
                     + (f": {said}" if "cannot be reached" in said else ""),
                     hint="mend the check's parameter `endpoint`, or start the server",
                 )
+        return 0.0
 
     def endpoint(self, *, timeout_s: float = 60.0) -> RemoteEndpoint:
         """A connection to it."""
@@ -112,6 +117,10 @@ class RemoteServer:
     def is_alive(self) -> bool:
         """Always: its process cannot be seen, and a server that ended is told by its silence."""
         return True
+
+    def gone(self) -> EvidenceError:
+        """Why it does not answer any more, as far as the relay can tell."""
+        return EvidenceError(f"{self.name}: the server at {self.wanted.url} is gone: {self.last_words()}")
 
     def memory_bytes(self) -> int:
         """0: it cannot be seen."""
@@ -135,12 +144,33 @@ class RemoteServer:
         self.process.stdout.close()
 
 
-def provenance(wanted: RemoteParameters, metadata: Metadata | None, artifact_digest: str) -> tuple[str, ...]:
+def remote_device(wanted: RemoteParameters, told: str) -> Device:
+    """What the policy's author says it runs on, else what the server says of itself."""
+    if wanted.device is not Device.NONE:
+        return wanted.device
+    return Device(told) if told in set(Device) else Device.NONE
+
+
+def told_digest(server: RemoteServer) -> str:
+    """Which artifact the server says it serves; empty when it does not say. Ours tells it at `GET /v2`."""
+    if server.wanted.protocol != "v2":
+        return ""
+    endpoint = server.endpoint()
+    try:
+        answer = endpoint.exchange(endpoint.render("GET", "/v2"))
+        told = json_object(answer.body, who=server.name).get("parameters")
+    except EvidenceError:
+        return ""
+    finally:
+        endpoint.close()
+    return plain_line(str(told.get("artifact_digest") or ""), limit=80) if isinstance(told, dict) else ""
+
+
+def provenance(wanted: RemoteParameters, told: str, artifact_digest: str) -> tuple[str, ...]:
     """Why the figures may be another model's; empty when the server says that it serves this very artifact."""
-    told = metadata.parameters.get("artifact_digest", "") if metadata else ""
     if told == artifact_digest:
         return ()
     if told:
-        return (f"the server at {wanted.url} says that it serves {told[:80]}, not {artifact_digest}",)
+        return (f"the server at {wanted.url} says that it serves {told}, not {artifact_digest}",)
     unproven = f"nothing proves that it is {artifact_digest}"
     return (f"the server at {wanted.url} does not say which artifact it serves: {unproven}",)

@@ -1,0 +1,104 @@
+"""What a policy can ask beyond latency and throughput, with the real validator, model server and onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from model_approval.domain.evidence import Evidence, Metric
+from tests.support.models import a_graph, an_onnx_model
+from tests.support.validation import evidence_about
+
+pytestmark = pytest.mark.contract
+
+_QUICK = {
+    "min_queries": 20, "duration_s": 0.2, "max_duration_s": 1.0, "warm_up_s": 0.2, "threads": 1,
+    "scenarios": ["single_stream"],
+}  # fmt: skip
+_IDENTITY = a_graph([helper.make_node("Identity", ["x"], ["y"])])
+_NEGATIVE = a_graph([helper.make_node("Neg", ["x"], ["y"])])
+
+
+def _evidence(
+    folder: Path, files: dict[str, bytes], champion: dict[str, bytes] | None = None, **parameters: object
+) -> Evidence:
+    return evidence_about(
+        files, folder, validator="gpu_benchmark", champion=champion, allow_cpu=True, parameters={**_QUICK, **parameters}
+    )
+
+
+def _metric(evidence: Evidence, name: str) -> Metric:
+    metric = evidence.metric(name)
+    assert metric is not None, (name, evidence.limitations)
+    return metric
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A model that is always right beside one that never is, with all that can be asked of a server of ours."""
+    rows = np.eye(4)[np.arange(40) % 4]
+    lines = ["a,b,c,d,label", *(",".join(map(str, [*row, row.argmax()])) for row in rows)]
+    files = {"model.onnx": _IDENTITY, "holdout.csv": "\n".join(lines).encode()}
+    return _evidence(
+        tmp_path_factory.mktemp("everything"), files, {"model.onnx": _NEGATIVE},
+        holdout={"metrics": ["accuracy", "f1_macro"]}, concurrency=4, soak={"duration_s": 11},
+        sweep={"batch_sizes": [1, 8], "duration_s": 0.1}, cold_start={"starts": 2},
+    )  # fmt: skip
+
+
+def test_quality_is_measured_beside_the_champion(everything: Evidence) -> None:
+    accuracy = _metric(everything, "accuracy")
+    assert (accuracy.value, accuracy.baseline, accuracy.samples) == (1.0, 0.0, 40)
+    assert _metric(everything, "accuracy_difference").value == 1.0
+    assert _metric(everything, "accuracy_mcnemar").value < 1e-6
+    assert "the sender's own claim" in everything.environment["holdout"]
+
+
+def test_our_own_server_refuses_everything_hostile(everything: Evidence) -> None:
+    assert everything.findings == ()
+    sent, _, rest = everything.environment["robustness"].partition(" hostile requests, ")
+    assert rest == f"{sent} answered by an error"
+
+
+def test_clients_at_once_get_right_answers(everything: Evidence) -> None:
+    assert everything.environment["concurrency"] == "4 clients at once"
+    assert _metric(everything, "concurrent_throughput").value > 0
+
+
+def test_our_own_server_does_not_grow(everything: Evidence) -> None:
+    growth = _metric(everything, "memory_growth")
+    assert growth.low is not None
+    assert growth.low <= 1
+
+
+def test_batch_sizes_and_cold_starts_have_their_figures(everything: Evidence) -> None:
+    assert _metric(everything, "batch_8_throughput").value > _metric(everything, "batch_1_throughput").value
+    assert _metric(everything, "cold_start").value >= _metric(everything, "cold_start_ready").value > 0
+    assert _metric(everything, "cold_start").samples == 2
+    assert {one.name for one in everything.attachments} >= {"batch-sweep.csv"}
+
+
+def test_nothing_but_robustness_runs_unasked(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path, {"model.onnx": an_onnx_model()})
+    assert "robustness" in evidence.environment
+    assert not {"holdout", "concurrency", "soak", "batch_sweep", "cold_start", "llm.load"} & set(evidence.environment)
+
+
+def test_robustness_can_be_left_out(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path, {"model.onnx": an_onnx_model()}, robustness=False)
+    assert "robustness" not in evidence.environment
+
+
+def test_a_holdout_that_is_not_there_is_a_limitation(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path, {"model.onnx": an_onnx_model()}, holdout={}, robustness=False)
+    assert "holdout: the artifact has no file 'holdout.csv' with a labelled holdout" in "\n".join(evidence.limitations)
+    assert evidence.metric("latency_p50") is not None
+
+
+def test_a_soak_that_is_too_short_is_a_limitation(tmp_path: Path) -> None:
+    evidence = _evidence(tmp_path, {"model.onnx": an_onnx_model()}, soak={"duration_s": 0.2}, robustness=False)
+    assert evidence.metric("memory_growth") is None
+    assert "is too short to tell" in "\n".join(evidence.limitations)
