@@ -168,7 +168,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "bomb.gz": (gzip.compress(bytes(200 * 1024**2), 9), "looks like a bomb"),
     "deep.zip": (_nested(7), "nested deeper"),
     "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "no scanner for hdf5"),
-    "model.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "no scanner for 7z"),
+    "model.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "damaged"),
     "weights.bin": (b"\x01\x02\x03\x04" * 100, "format is not known"),
     "late.txt": (b"x" * 20_000 + b"\xff\xfe", "then is not UTF-8"),
     "late.md": (b"x" * 20_000 + b"\0", "then holds zero bytes"),

@@ -120,7 +120,12 @@ class _Whole:
         return bytes(self._inner.unused_data)
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
-        return bytes(self._inner.decompress(data))
+        import zstandard
+
+        try:
+            return bytes(self._inner.decompress(data))
+        except zstandard.ZstdError as err:
+            raise ValueError(f"damaged zstd stream: {err}") from err
 
 
 def _zstd() -> Inflater:
