@@ -78,6 +78,13 @@ def test_what_comes_from_elsewhere_is_not_looked_up_and_named(tmp_path, database
     assert "not named with a version" in notes(scan(f"numpy==2.0\n{line}\n", tmp_path, database))
 
 
+def test_a_list_that_lies_beside_is_read_itself(tmp_path, database):
+    files = {"requirements.txt": b"-r requirements-more.txt\n", "requirements-more.txt": b"left-pad==1.2\n"}
+    evidence = evidence_about(files, tmp_path, parameters={"vulnerability_database": str(database)})
+    assert [file.path for file in evidence.coverage if not file.covered] == []
+    assert [f.file for f in evidence.findings if f.rule == "dependency.vulnerable"] == ["requirements-more.txt"]
+
+
 def test_a_record_that_cannot_be_evaluated_is_a_gap(tmp_path, database):
     assert "oddball 1.0 has GHSA-cccc cannot be told" in notes(scan("oddball==1.0\n", tmp_path, database))
 

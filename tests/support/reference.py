@@ -17,6 +17,7 @@ from model_approval.domain import errors as errors_module
 from model_approval.embedded.processes import ProgramError
 from model_approval.policy import schema as policy_module
 from model_approval.settings import PREFIX, Settings
+from tests.support import rules
 
 DOCS = Path(__file__).resolve().parents[2] / "include" / "docs"
 
@@ -105,7 +106,12 @@ def _error_classes() -> dict[str, type[errors_module.ModelApprovalError]]:
     return {**found, ProgramError.__name__: ProgramError}
 
 
-PAGES = {"settings.md": settings_page, "policies.md": policy_page, "errors.md": errors_page}
+PAGES = {
+    "settings.md": settings_page,
+    "policies.md": policy_page,
+    "errors.md": errors_page,
+    "security-scan.md": rules.page,
+}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

@@ -6,9 +6,11 @@ package from an address: each is a gap of the file that declares it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from packaging.version import InvalidVersion, Version
 
@@ -16,6 +18,7 @@ from model_approval.domain.evidence import Severity
 from model_approval.validators.security_scan.dependencies import (
     Declared,
     Dependencies,
+    Oddity,
     OddityKind,
     read_conda,
     read_python_env,
@@ -25,7 +28,12 @@ from model_approval.validators.security_scan.scan import Rule
 from model_approval.validators.security_scan.yaml_leaves import YamlError
 from model_approval.validators.supply_chain.advisories import Advisory
 from model_approval.validators.supply_chain.inspection import Inspection, some
-from model_approval.validators.supply_chain.names import is_conda, is_python_env, is_requirements
+from model_approval.validators.supply_chain.names import (
+    is_conda,
+    is_list_of_dependencies,
+    is_python_env,
+    is_requirements,
+)
 from model_approval.validators.supply_chain.vulnerability_database import Database
 
 _READERS: tuple[tuple[Callable[[str], bool], Callable[[str, str], Dependencies]], ...] = (
@@ -37,7 +45,6 @@ _FROM_ELSEWHERE = frozenset(
     {
         OddityKind.DIRECT_URL,
         OddityKind.EDITABLE,
-        OddityKind.INCLUDED,
         OddityKind.INSECURE,
         OddityKind.LOCAL,
         OddityKind.UNREADABLE,
@@ -81,12 +88,20 @@ def read_dependencies(inspection: Inspection) -> tuple[Declared, ...]:
             inspection.gap(path, f"the packages it declares cannot be read: {err}")
             continue
         declared += found.declared
-        elsewhere = [one.text for one in found.oddities if one.kind in _FROM_ELSEWHERE]
+        elsewhere = [one.text for one in found.oddities if _leads_elsewhere(one, path, inspection)]
         if elsewhere:
             inspection.gap(
                 path, f"not looked up for known vulnerabilities, not named with a version: {some(elsewhere)}"
             )
     return tuple(declared)
+
+
+def _leads_elsewhere(oddity: Oddity, path: str, inspection: Inspection) -> bool:
+    """Whether it installs what is not among the packages that are looked up; a list beside it is read itself."""
+    if oddity.kind is OddityKind.INCLUDED:
+        target = str(PurePosixPath(path).parent / re.split(r"[=\s]", oddity.text)[-1])
+        return target not in inspection.scans or not is_list_of_dependencies(target)
+    return oddity.kind in _FROM_ELSEWHERE
 
 
 def check_dependencies(inspection: Inspection, declared: Sequence[Declared], database: Database | None) -> None:

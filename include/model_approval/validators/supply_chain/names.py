@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_REQUIREMENTS = re.compile(r"(?:.*[-_.])?requirements(?:[-_.].*)?\.(?:txt|in)", re.IGNORECASE)
+_REQUIREMENTS = re.compile(r"(?:.*[-_.])?(?:requirements|constraints).*\.(?:txt|in)", re.IGNORECASE)
 _CONDA = re.compile(r"(?:conda|environment)(?:[-_.].*)?\.ya?ml", re.IGNORECASE)
-_PYTHON_ENV = re.compile(r"python_env\.ya?ml", re.IGNORECASE)
+_PYTHON_ENV = re.compile(r"python_env.*\.ya?ml", re.IGNORECASE)
 
 
 def is_requirements(path: str) -> bool:
