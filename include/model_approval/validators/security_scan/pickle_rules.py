@@ -50,6 +50,11 @@ _DANGEROUS_BUILTINS = _words(
     "getattr globals hasattr help input locals map memoryview open property quit raw_input reduce reload setattr "
     "staticmethod super type vars"
 )
+_HARMLESS_TYPES = _words(
+    "bool bytearray bytes complex dict ellipsis float frozenset int list NoneType NotImplementedType range set slice "
+    "str tuple"
+)
+"""What dill may look up among Python's types by name; with code and function types a pickle builds programs."""
 _CALLS_ITS_ARGUMENTS = {
     ("torch._tensor", "_rebuild_from_type_v2"),
     ("torch._tensor", "_rebuild_from_type"),
@@ -60,6 +65,8 @@ _CALLS_ITS_ARGUMENTS = {
 
 def standing_of(item: Import) -> Standing:
     """What we hold of an import. Never raises."""
+    if item.named and item.named <= _HARMLESS_TYPES:
+        return Standing.HARMLESS
     module = IMPORT_MAPPING.get(item.module, item.module)
     if is_allowed(item.module, item.name, called=item.called) or (item.module, item.name) in _CALLS_ITS_ARGUMENTS:
         return Standing.HARMLESS

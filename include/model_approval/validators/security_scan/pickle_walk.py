@@ -31,6 +31,9 @@ _SHORT_BYTES: Final = 260
 _ARRAY_WRAPPERS: Final = frozenset(
     (module, "NumpyArrayWrapper") for module in ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle")
 )
+_NAMED_CALLS: Final = frozenset({("dill._dill", "_load_type")})
+"""Functions that are harmless or not by the name that they are called with."""
+_MAX_NAMED: Final = 50
 _MAX_NAME_BYTES: Final = 512
 _MAX_LINE_BYTES: Final = 16 * 1024**2
 _MAX_STACK: Final = 3_000_000
@@ -65,6 +68,8 @@ class Import:
     offset: int
     called: bool = False
     """Called with arguments of the pickle's choice."""
+    named: set[str] = field(default_factory=set)
+    """The first argument of each call, where it is a text and one of `_NAMED_CALLS`; anything else counts as empty."""
     made: bool = False
     """Instantiated the way that `object.__reduce_ex__` writes: `__new__`, then `__setstate__` or attributes."""
 
@@ -401,6 +406,8 @@ class Machine:
             return OPAQUE
         called.called = True
         first = _TUPLE_OF - arguments if arguments <= _TUPLE_OF else None
+        if (called.module, called.name) in _NAMED_CALLS and len(called.named) < _MAX_NAMED:
+            called.named.add((self.text_at(first) if first is not None else None) or "")
         if (called.module, called.name) == ("numpy", "dtype") and first is not None:
             return self.code_of(simple_array_type(self.text_at(first)))
         if (called.module, called.name) == ("torch.storage", "_load_from_bytes"):
