@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from model_approval.domain.errors import ModelApprovalError
 from model_approval.validators.contract import Task
 from model_approval.validators.security_scan.parameters import parameters_of
 from model_approval.validators.security_scan.scan import FileScan
 from model_approval.validators.supply_chain.bill_of_materials import attach_bill
 from model_approval.validators.supply_chain.inspection import Inspection
-from model_approval.validators.supply_chain.licences import check_licences
-from model_approval.validators.supply_chain.model_card import read_card
+from model_approval.validators.supply_chain.licences import Licence, check_licences
+from model_approval.validators.supply_chain.model_card import ModelCard, read_card
 from model_approval.validators.supply_chain.names import is_list_of_dependencies
 from model_approval.validators.supply_chain.signature import check_signature
 
@@ -58,13 +59,33 @@ def supply_chain(task: Task, scans: Sequence[FileScan], database: Database | Non
         scans={scan.path: scan for scan in scans},
         now=datetime.now(UTC),
     )
-    check_signature(inspection)
-    declared: tuple[Declared, ...] = ()
-    if any(is_list_of_dependencies(scan.path) for scan in scans):
-        from model_approval.validators.supply_chain.dependencies import check_dependencies, read_dependencies
-
-        declared = read_dependencies(inspection)
-        check_dependencies(inspection, declared, database)
-    card = read_card(inspection)
-    attach_bill(inspection, card, check_licences(inspection, card), declared)
+    _guarded(inspection, "signature", lambda: check_signature(inspection))
+    declared = _guarded(inspection, "declared packages", lambda: _dependencies(inspection, database)) or ()
+    card = _guarded(inspection, "model card", lambda: read_card(inspection)) or ModelCard()
+    licence = _guarded(inspection, "licence", lambda: check_licences(inspection, card)) or Licence()
+    _guarded(inspection, "bill of materials", lambda: attach_bill(inspection, card, licence, declared))
     return inspection
+
+
+def _dependencies(inspection: Inspection, database: Database | None) -> tuple[Declared, ...]:
+    if not any(is_list_of_dependencies(path) for path in inspection.scans):
+        return ()
+    from model_approval.validators.supply_chain.dependencies import check_dependencies, read_dependencies
+
+    declared = read_dependencies(inspection)
+    check_dependencies(inspection, declared, database)
+    return declared
+
+
+ResultT = TypeVar("ResultT")
+
+
+def _guarded(inspection: Inspection, what: str, act: Callable[[], ResultT]) -> ResultT | None:
+    """Do one part; where it crashes, that is a limitation, and what was found before and in files still stands."""
+    try:
+        return act()
+    except ModelApprovalError:
+        raise  # our own words about a parameter or database, not about the artifact
+    except Exception as why:  # noqa: BLE001  # a hostile card must not hide what was found in all other files
+        inspection.limit(f"the {what} could not be inspected: {type(why).__name__}: {why}")
+        return None
