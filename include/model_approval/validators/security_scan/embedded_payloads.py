@@ -40,9 +40,9 @@ _HEX = (
     "7f454c46", "7F454C46", "4d5a9000", "504b0304", "1f8b0800",
 )  # fmt: skip
 _BASE64_RUN = re.compile(
-    r"(?!gA[^I-X])[A-Za-z0-9+/]{16,}(?:(?:\\r|\\n|\r|\n)+[ \t]*[A-Za-z0-9+/]{{16,}})*[A-Za-z0-9+/]*"
+    rf"(?!gA[^I-X])[A-Za-z0-9+/]{{{LONG_WORD},}}(?:(?:\\r|\\n|\r|\n)+[ \t]*[A-Za-z0-9+/]{{16,}})*[A-Za-z0-9+/]*"
 )
-_HEX_RUN = re.compile(r"(?:[0-9a-fA-F]{2}){30,}")
+_HEX_RUN = re.compile(r"(?:[0-9a-fA-F]{2}){18,}")
 _BREAKS = re.compile(r"\\[rn]|\s")
 _MARSHAL = re.compile(rb"[\xe3\x63][\0-\x10]\0\0\0[\0-\x10]\0\0\0")
 _PROBE_OPERATIONS = 6

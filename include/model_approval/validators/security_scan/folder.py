@@ -19,7 +19,6 @@ _RENAME = "give the file the name of its format, or save it in the format of its
 _DISGUISED_CODE = Rule("folder.disguised", Severity.HIGH, _RENAME)
 _DISGUISED = Rule("folder.disguised", Severity.MEDIUM, _RENAME)
 _INVISIBLE = Rule("folder.invisible-name", Severity.HIGH, "name the file with letters that show")
-_COLLISION = Rule("folder.same-name", Severity.MEDIUM, "give files names that differ in more than case")
 _DOUBLE = Rule("folder.double-suffix", Severity.HIGH, _RENAME)
 _DOUBLE_DATA = Rule("folder.double-suffix", Severity.MEDIUM, _RENAME)
 _RUN = Rule("folder.run-by-tools", Severity.HIGH, _ADVICE)
@@ -128,17 +127,8 @@ _PROGRAM_SUFFIXES = frozenset(
 
 
 def check_folder(scans: Iterable[FileScan]) -> list[Finding]:
-    """Judge the names of all files together, with the formats that were found."""
-    found: list[Finding] = []
-    by_name: dict[str, str] = {}
-    for scan in scans:
-        found += _check_file(scan.path, scan.format)
-        plain = unicodedata.normalize("NFKC", scan.path).casefold()
-        if other := by_name.get(plain):
-            message = f"{scan.path!r} and {other!r} are the same file on systems that ignore case"
-            found.append(_finding(_COLLISION, scan.path, message, other))
-        by_name[plain] = scan.path
-    return found
+    """Judge the names of all files; names that differ in case alone are refused with the manifest already."""
+    return [finding for scan in scans for finding in _check_file(scan.path, scan.format)]
 
 
 def _check_file(path: str, kind: str) -> Iterator[Finding]:

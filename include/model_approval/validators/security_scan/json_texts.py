@@ -24,6 +24,7 @@ from model_approval.validators.security_scan.keras_config import (
     check_large_keras,
     looks_like_keras,
 )
+from model_approval.validators.security_scan.model_indexes import judge_index
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
 from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
 
@@ -56,6 +57,7 @@ class JsonScanner:
         text = read_text(blob, MAX_PARSED_BYTES)
         document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
         search_document(blob, scan, document)
+        record(judge_index(blob.name, document, scan), blob, scan)
         if looks_like_keras(document):
             check_keras_config(blob, scan, document)
         whole = TextBlock(text, 1)
