@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ asked = json.load(sys.stdin)
 made = [Import(m, n, 0, **{**use, "named": set(use.get("named", ()))}) for m, n, use, _ in asked]
 json.dump([standing_of(one) for one in made], sys.stdout)
 """
-_TABLE = [
+_TABLE: list[tuple[str, str, dict[str, Any], str]] = [
     ("collections", "OrderedDict", {"called": True}, "harmless"),
     ("numpy", "ndarray", {}, "harmless"),
     ("__builtin__", "xrange", {"called": True}, "harmless"),

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.contract
 
 _BAD = a_pickle_that_calls("posix", "system")
 _GOOD = pickle.dumps({"weights": np.arange(500.0), "at": datetime(2026, 1, 1, tzinfo=UTC), "cost": Decimal("1.5")})
+_BEHIND_TEXT = b"V" + b"x" * 20_000 + b"\n0cposix\nsystem\n(Vtrue\ntR."
 _FOREIGN = [helper.make_node("Decrypt", ["x"], ["y"], domain="acme")]
 _PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
     struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -81,6 +82,8 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "untold.pkl": (
         b"\x80\x04\x8c\x05posixcbuiltins\nstr\n\x8c\x06system\x85R\x93.", "pickle.import-untold", Severity.CRITICAL
     ),
+    "behind-a-text.pkl": (_BEHIND_TEXT, "pickle.dangerous-import", Severity.CRITICAL),
+    "notes.txt": (_BEHIND_TEXT, "pickle.dangerous-import", Severity.CRITICAL),
     "second-of-two.pkl": (pickle.dumps({"a": 1}) + _BAD, "pickle.dangerous-import", Severity.CRITICAL),
     "after-long-bytes.pkl": (
         pickle.dumps(b"\0" * 3_000_000)[:-1] + _BAD[2:], "pickle.dangerous-import", Severity.CRITICAL
@@ -167,7 +170,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "tail.zlib": (zlib.compress(bytes(200)) + b"more", "bytes follow after the zlib stream"),
     "bomb.gz": (gzip.compress(bytes(200 * 1024**2), 9), "looks like a bomb"),
     "deep.zip": (_nested(7), "nested deeper"),
-    "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "no scanner for hdf5"),
+    "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "not readable"),
     "model.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "damaged"),
     "weights.bin": (b"\x01\x02\x03\x04" * 100, "format is not known"),
     "late.txt": (b"x" * 20_000 + b"\xff\xfe", "then is not UTF-8"),

@@ -85,6 +85,18 @@ def scan_pickles(blob: Blob, scan: FileScan, *, start: int = 0, own_modules: Ite
         pickles.record(tuple(own_modules))
 
 
+def find_program(blob: Blob, scan: FileScan) -> None:
+    """Report what a blob of no known format would run if it were loaded as a pickle; else leave no trace.
+
+    Any text reads as a few operations; only what calls something of a name that can be imported is a program.
+    """
+    pickles = _Pickles(blob, scan)
+    with contextlib.suppress(BadPickle, Uncovered):
+        pickles.walk_all(0)
+    if pickles.calls_something():
+        pickles.record(())
+
+
 @dataclass
 class _Reading:
     """A reading of raw bytes as operations, by a loader that knows nothing of joblib."""
@@ -110,6 +122,11 @@ class _Pickles:
                 return  # raw tensor bytes follow, which torch copies into storages
         if is_torch:
             raise Uncovered("an old torch file that ends before its tensors")
+
+    def calls_something(self) -> bool:
+        """Whether something that can be imported is called."""
+        called = (one for one in self._walk.imports.values() if one.called)
+        return any(all(part.isidentifier() for part in f"{one.module}.{one.name}".split(".")) for one in called)
 
     def _walk_one(self, at: int) -> int:
         machine = Machine(self._source, self._walk, self._scan.budget.spend_pickle_bytes, self._on_array)

@@ -21,6 +21,7 @@ from model_approval.validators.contract import plain_line
 
 _BLOCK_BYTES = 1024 * 1024
 _SPOOL_BYTES = 8 * 1024**2
+_COULD_BE_AN_OLD_PICKLE = frozenset({"unknown", "text", "markdown", "csv", "jsonl"})
 MAX_FINDINGS_A_FILE = 200
 PARSER_ERRORS = (
     ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, ArithmeticError, RecursionError,
@@ -191,10 +192,18 @@ class FileScan:
             self.format = kind
         if blob.depth > self.budget.max_depth:
             raise Uncovered(f"nested deeper than {self.budget.max_depth} levels")
+        if kind in _COULD_BE_AN_OLD_PICKLE:
+            self._look_for_old_pickle(blob)
         scanner = self.scanners.get(kind)
         if scanner is None:
             raise Uncovered("its format is not known" if kind == "unknown" else f"there is no scanner for {kind} yet")
         scanner.scan(blob, self)
+
+    def _look_for_old_pickle(self, blob: Blob) -> None:
+        # Protocols 0 and 1 have no magic, and what stands first may be a text of any length.
+        from model_approval.validators.security_scan.pickles import find_program
+
+        find_program(blob, self)
 
     def unpack(self, blob: Blob, name: str, source: IO[bytes]) -> None:
         """Copy something nested to scratch, within the budget, and look into it."""
