@@ -94,6 +94,15 @@ def test_a_language_model_behind_a_url_is_timed_token_by_token(tmp_path: Path) -
     assert "nothing proves that it is sha256:" in limitation
 
 
+def test_a_language_model_of_the_open_inference_protocol_is_timed_alike(tmp_path: Path) -> None:
+    speaker = Speaker()
+    wanted = {"requests": 10, "output_tokens": 3, "api": "generate_stream"}
+    with speaking(None, speaker) as where:
+        evidence = _evidence(tmp_path, {"url": where, "model": "llm", "device": "cuda"}, {"llm": wanted})
+    assert evidence.metric("time_per_output_token_p50") is not None
+    assert {path for path, _ in speaker.asked} == {"/v2/models/llm/generate_stream"}
+
+
 def test_nobody_knowing_the_device_is_a_limitation(tmp_path: Path) -> None:
     with speaking(None, Speaker()) as where:
         endpoint = {"url": where, "protocol": "openai"}

@@ -24,7 +24,7 @@ class Speaker:
         counts: Whether it tells how many tokens there were.
         behave: Given the number of the request, what it does: "answer", "break" (stops in the middle), "refuse" (503),
             "silent" (no text), "error" (an error event), "hang" (waits for `end`), "garbage".
-        asked: Paths and bodies of all requests.
+        asked: Paths and bodies of all requests for text.
         at_once: The most requests that were under way together.
     """
 
@@ -42,6 +42,9 @@ class Speaker:
         """Serve one connection."""
         head, body = read_request(connection)
         if not head:
+            return
+        if head.startswith(b"GET "):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
             return
         document = json.loads(body)
         with self._lock:

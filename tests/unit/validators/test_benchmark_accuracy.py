@@ -138,6 +138,17 @@ def test_the_same_model_twice_differs_in_nothing(tmp_path: Path, server: V2Serve
     assert measured["accuracy_mcnemar"].value == 1.0
 
 
+def test_a_champion_that_takes_other_inputs_leaves_the_candidates_figure_alone(
+    tmp_path: Path, server: V2Server, champion: V2Server
+) -> None:
+    _rows(tmp_path, [int(row.argmax()) for row in _X], _X)
+    champion.infer = lambda head, body: http(400, b'{"error": "input x is unknown"}')
+    measured, judged = _measure(tmp_path, server, against=champion)
+    assert (measured["accuracy"].value, measured["accuracy"].baseline) == (1.0, None)
+    (limitation,) = judged.limitations
+    assert limitation.startswith("holdout: no comparison with the champion: champion: ")
+
+
 def test_expected_outputs_are_held_against_the_answers(tmp_path: Path, server: V2Server) -> None:
     expected = _X * 2
     expected[0, 0] += 0.25

@@ -206,12 +206,16 @@ class Starting:
     """A server that is there already; it was started so long ago as is said."""
 
     def __init__(self, where: str, ago_s: float = 1.0) -> None:
-        self.where, self.ago_s, self.running, self.starts = where, ago_s, False, 0
+        self.where, self.ago_s, self.running, self.starts, self.ended = where, ago_s, False, 0, False
 
     def start(self) -> Started:
         assert not self.running
         self.running, self.starts = True, self.starts + 1
         return Started(socket=self.where, at_s=time.perf_counter() - self.ago_s)
+
+    def look(self) -> None:
+        if self.ended:
+            raise EvidenceError("cold start: the model's server ended with SIGSEGV")
 
     def stop(self) -> None:
         self.running = False
@@ -236,6 +240,13 @@ def test_the_first_inference_is_held_against_the_later_ones(server: V2Server) ->
     server.infer = slow_at_first
     *_, penalty = measure_cold_starts(Starting(server.where), _inputs(), 1)
     assert penalty.value > 50
+
+
+def test_a_server_that_ends_before_it_is_ready_is_told_at_once(tmp_path: Path) -> None:
+    starts = Starting(str(tmp_path / "none"))
+    starts.ended = True
+    with pytest.raises(EvidenceError, match="ended with SIGSEGV"):
+        measure_cold_starts(starts, _inputs(), 1)
 
 
 def test_a_server_that_never_gets_ready_is_told(tmp_path: Path) -> None:

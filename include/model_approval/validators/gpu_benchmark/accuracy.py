@@ -50,20 +50,32 @@ def measure_accuracy(
     metadata = candidate.metadata()
     holdout = read_holdout(folder, wanted, metadata)
     answers = ask_all(candidate, holdout, metadata, wanted.batch_size)
-    champions = ask_all(champion, holdout, champion.metadata(), wanted.batch_size) if champion else None
+    champions, limitations = _of_champion(champion, holdout, wanted)
     metrics: list[Metric] = []
     for name in wanted.metrics:
         mine = quality(name, holdout, answers, wanted)
         theirs = quality(name, holdout, champions, wanted) if champions is not None else None
         metrics += compare(name, mine, theirs, seed=seed)
     claim = "the sender's own claim, sent with the artifact" if wanted.sha256 is None else "named by the policy"
-    mismatch = wanted.sha256 is not None and wanted.sha256 != holdout.digest
-    limitation = f"the holdout {wanted.path} is {holdout.digest}, the policy names {wanted.sha256}"
+    if wanted.sha256 is not None and wanted.sha256 != holdout.digest:
+        limitations.append(f"the holdout {wanted.path} is {holdout.digest}, the policy names {wanted.sha256}")
     return Judged(
         tuple(metrics),
         {"holdout": f"{wanted.path}, {holdout.rows} rows, {holdout.digest}: {claim}"},
-        (limitation,) if mismatch else (),
+        tuple(limitations),
     )
+
+
+def _of_champion(
+    champion: Endpoint | None, holdout: Holdout, wanted: HoldoutParameters
+) -> tuple[Answers | None, list[str]]:
+    """The champion's answers, or why there are none: that it takes other inputs says nothing against the candidate."""
+    if champion is None:
+        return None, []
+    try:
+        return ask_all(champion, holdout, champion.metadata(), wanted.batch_size), []
+    except EvidenceError as err:
+        return None, [f"holdout: no comparison with the champion: {err.message}"[:4000]]
 
 
 def ask_all(endpoint: Endpoint, holdout: Holdout, metadata: Metadata, batch_size: int) -> Answers:

@@ -21,6 +21,8 @@ from model_approval.validators.gpu_benchmark.open_inference import Arrays
 from model_approval.validators.gpu_benchmark.statistics import percentile_interval
 
 _POLL_S = 0.002
+_LOOK_S = 0.5
+"""How often it is looked whether the server has ended before it was ready."""
 _LATER = 20
 """Answers after the first whose median stands for a warm one."""
 
@@ -30,6 +32,10 @@ class Starts(Protocol):
 
     def start(self) -> Started:
         """Start one."""
+        ...
+
+    def look(self) -> None:
+        """Raises EvidenceError when it has ended by itself."""
         ...
 
     def stop(self) -> None:
@@ -68,7 +74,8 @@ def measure_cold_starts(
     for _ in range(starts):
         started = launcher.start()
         with closing(endpoint_at(started.socket)) as endpoint:
-            measured.append(_measure(endpoint, started, inputs, longest_s))
+            _wait_ready(endpoint, launcher, started, longest_s)
+            measured.append(_measure(endpoint, started, inputs))
         launcher.stop()
     return (
         _metric("cold_start", [one.answered_ms for one in measured]),
@@ -77,13 +84,21 @@ def measure_cold_starts(
     )
 
 
-def _measure(endpoint: Endpoint, started: Started, inputs: Arrays, longest_s: float) -> ColdStart:
-    prepared = endpoint.prepare(inputs)
+def _wait_ready(endpoint: Endpoint, launcher: Starts, started: Started, longest_s: float) -> None:
+    looked_s = started.at_s
     while not (os.path.exists(started.socket) and endpoint.ready()):
-        if time.perf_counter() - started.at_s > longest_s:
+        now_s = time.perf_counter()
+        if now_s - started.at_s > longest_s:
             raise EvidenceError(f"cold start: the server was not ready within {longest_s:g} s")
+        if now_s - looked_s > _LOOK_S:
+            launcher.look()
+            looked_s = now_s
         time.sleep(_POLL_S)
+
+
+def _measure(endpoint: Endpoint, started: Started, inputs: Arrays) -> ColdStart:
     ready_s = time.perf_counter() - started.at_s
+    prepared = endpoint.prepare(inputs)
     first_ms = endpoint.time(prepared) / 1e6
     answered_s = time.perf_counter() - started.at_s
     warm_ms = median(endpoint.time(prepared) / 1e6 for _ in range(_LATER))

@@ -68,7 +68,7 @@ def check_concurrency(endpoint: Endpoint, inputs: Sequence[Arrays], clients: int
     Args:
         endpoint: The server; each client has a connection of its own.
         inputs: Different requests.
-        clients: How many at once.
+        clients: How many at once; each asks once at least, however slow the model is.
 
     Raises:
         EvidenceError: The server does not even answer one client.
@@ -79,7 +79,7 @@ def check_concurrency(endpoint: Endpoint, inputs: Sequence[Arrays], clients: int
         expected = [alone.infer(one) for one in requests]
         took_s = (time.perf_counter() - begin) / len(requests)
         repeatable = all(same_answer(alone.infer(one), before) for one, before in zip(requests, expected, strict=True))
-    per_client = max(len(requests), min(_MOST_ROUNDS * len(requests), round(_ABOUT_S / took_s / clients)))
+    per_client = max(1, min(_MOST_ROUNDS * len(requests), round(_ABOUT_S / took_s / clients)))
     start_line = threading.Barrier(clients + 1)
     threads = [
         _Client(

@@ -147,14 +147,22 @@ class ExtraParameters(Record):
     @model_validator(mode="after")
     def _fit_together(self) -> ExtraParameters:
         if self.endpoint is None:
+            if self.llm is not None:
+                raise ValueError("llm: needs an `endpoint` that streams text; a server of our own does not")
             return self
+        if self.llm is not None and (self.llm.api == "generate_stream") != (self.endpoint.protocol == "v2"):
+            raise ValueError("llm.api: generate_stream goes with an endpoint's protocol v2, the others with openai")
         if self.cold_start is not None:
             raise ValueError("cold_start: a server behind a URL cannot be started anew")
         if self.soak is not None:
             raise ValueError("soak: the memory of a server behind a URL cannot be seen")
-        if self.endpoint.protocol == "openai":
-            if self.llm is None:
-                raise ValueError("endpoint: of a server that speaks the openai protocol only `llm` can be measured")
-            if self.holdout or self.sweep or self.concurrency or self.robustness:
-                raise ValueError("holdout, sweep, concurrency and robustness need an endpoint that speaks v2")
+        if self.endpoint.protocol == "openai" and self.llm is None:
+            raise ValueError("endpoint: of a server that speaks the openai protocol only `llm` can be measured")
+        if self.only_streams and (self.holdout or self.sweep or self.concurrency or self.robustness):
+            raise ValueError("holdout, sweep, concurrency and robustness need a model that answers whole tensors")
         return self
+
+    @property
+    def only_streams(self) -> bool:
+        """Whether nothing but streamed text is measured: a language model answers no tensors to time."""
+        return self.endpoint is not None and self.llm is not None

@@ -102,6 +102,7 @@ def extras(ground: Ground) -> Extras:
     with closing(ground.candidate.endpoint()) as endpoint:
         for name, measure in _wanted(ground, endpoint, found):
             progress.report(name)
+            endpoint.close()  # servers end connections that were idle for long, as during another extra
             try:
                 measure()
             except EvidenceError as err:
@@ -115,9 +116,8 @@ def extras(ground: Ground) -> Extras:
 
 
 def _wanted(ground: Ground, endpoint: Endpoint, found: Extras) -> list[tuple[str, Callable[[], None]]]:
-    parameters, remote = ground.parameters, ground.parameters.endpoint
-    speaks_v2 = remote is None or remote.protocol == "v2"
-    hostile = (remote is None) if parameters.robustness is None else parameters.robustness
+    parameters = ground.parameters
+    hostile = (parameters.endpoint is None) if parameters.robustness is None else parameters.robustness
     work = _Work(ground, endpoint, found)
     steps: list[tuple[object, str, Callable[[], None]]] = [
         (parameters.holdout, "holdout", work.holdout),
@@ -126,7 +126,7 @@ def _wanted(ground: Ground, endpoint: Endpoint, found: Extras) -> list[tuple[str
         (parameters.soak, "soak", work.soak),
         (parameters.llm, "language model load", work.llm),
         (parameters.cold_start, "cold start", work.cold_start),
-        (hostile and speaks_v2, "robustness", work.robustness),
+        (hostile, "robustness", work.robustness),
     ]
     return [(name, measure) for wanted, name, measure in steps if wanted]
 

@@ -2,7 +2,7 @@
 
     python -I -m model_approval.validators.gpu_benchmark.launcher JSON
 
-The launcher reads no byte of the artifact and no answer of a server. It takes two commands of one byte each and knows
+The launcher reads no byte of the artifact and no answer of a server. It takes three commands of one byte each and knows
 what to start from its own command line, written before the confined program saw anything untrusted: whoever takes that
 program over can have the same servers started and ended, and nothing else.
 """
@@ -23,7 +23,7 @@ from model_approval.validators.contract import parse_record
 from model_approval.validators.gpu_benchmark.server_process import SERVER, ServerProcess
 
 _COMMAND = (sys.executable, "-I", "-m", "model_approval.validators.gpu_benchmark.launcher")
-_START, _STOP = b"+", b"-"
+_START, _STOP, _LOOK = b"+", b"-", b"?"
 _STARTED_LINE_BYTES = 4096
 
 
@@ -74,6 +74,12 @@ class Launcher:
             raise EvidenceError(started.error)
         return started
 
+    def look(self) -> None:
+        """Raises EvidenceError when the last server has ended; with its reason."""
+        started = parse_record(Started, self._command(_LOOK), what="the launcher of servers")
+        if started.error:
+            raise EvidenceError(started.error)
+
     def stop(self) -> None:
         """Have the last server ended; returns once it has."""
         self._command(_STOP)
@@ -104,6 +110,10 @@ def serve(order: Order) -> None:
     current: ServerProcess | None = None
     number = 0
     while command := os.read(0, 1):
+        if command == _LOOK:
+            ended = current is not None and not current.is_alive()
+            _say(Started(error=str(current.gone()) if ended and current else ""))
+            continue
         if current is not None:
             current.close()
             current = None
@@ -118,9 +128,13 @@ def serve(order: Order) -> None:
                 answer = Started(socket=current.socket, at_s=at_s)
             except OSError as err:
                 answer = Started(error=f"cold start: {err}")
-        os.write(1, answer.model_dump_json().encode() + b"\n")
+        _say(answer)
     if current is not None:
         current.close()
+
+
+def _say(answer: Started) -> None:
+    os.write(1, answer.model_dump_json().encode() + b"\n")
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ def _unknown_device(report: Report) -> tuple[str, ...]:
     return ("nobody says what the server runs on: set `endpoint.device` of the check's parameters",)
 
 
-def openai_report(ground: Ground, server: RemoteServer) -> Report:
+def stream_report(ground: Ground, server: RemoteServer) -> Report:
     """All there is to say of a server that only streams text."""
     device = server.wanted.device
     if device is Device.CPU and not ground.task.input.allow_cpu:

@@ -15,7 +15,7 @@ from model_approval.validators.gpu_benchmark.machine import Host, fingerprint
 from model_approval.validators.gpu_benchmark.measure import measure
 from model_approval.validators.gpu_benchmark.parameters import Parameters, parameters_of
 from model_approval.validators.gpu_benchmark.remote import RemoteServer
-from model_approval.validators.gpu_benchmark.remote_report import as_remote, openai_report
+from model_approval.validators.gpu_benchmark.remote_report import as_remote, stream_report
 from model_approval.validators.gpu_benchmark.report import Run, Served, refused_without_gpu, report_of
 from model_approval.validators.gpu_benchmark.server_process import ServerProcess
 from model_approval.validators.gpu_benchmark.stream import Stream
@@ -87,8 +87,8 @@ class GpuBenchmark:
         assert prepared is not None
         candidate, champion = prepared.servers[0], prepared.servers[1] if len(prepared.servers) > 1 else None
         ground = Ground(task, parameters, candidate, champion, prepared.launcher)
-        if isinstance(candidate, RemoteServer) and candidate.wanted.protocol == "openai":
-            return openai_report(ground, candidate)
+        if isinstance(candidate, RemoteServer) and parameters.only_streams:
+            return stream_report(ground, candidate)
         served = [Served.of(server) for server in prepared.servers]
         unknown = parameters.endpoint is not None and served[0].device is Device.NONE
         if served[0].device is not Device.CUDA and not task.input.allow_cpu and not unknown:
@@ -115,7 +115,10 @@ class GpuBenchmark:
             gpu_memory=GpuMemory(*prepared.memory) if prepared.gpu else None,
             machine={**fingerprint(), **(prepared.gpu.describe() if prepared.gpu else {})},
         )
-        report = extras(ground).added_to(report_of(run))
+        report = report_of(
+            run
+        )  # before the extras: they may leave the server larger, and its connections too long idle
+        report = extras(ground).added_to(report)
         if isinstance(candidate, RemoteServer):
             return as_remote(report, candidate, task)
         return report.model_copy(update={"coverage": _coverage(task, parameters, served[0])})
