@@ -45,6 +45,10 @@ _EVERY_SHAPE: dict[str, tuple[Config, str]] = {
     "module-saving": (sequential(layer("load_model", "keras.src.saving.saving_api")), "keras.module"),
     "function-os": (sequential(layer("Dense", activation=function("system", "os"))), "keras.module"),
     "as-own-name": (sequential(layer("Dense", "importlib")), "keras.module"),
+    "function-module": (sequential(layer("Swirl", "acme", fn_module="os", fn_name="system")), "keras.module"),
+    "module-within": (sequential(layer("Swirl", "acme", target={"module": "shutil"})), "keras.module"),
+    "guard": (sequential(layer("Swirl", "acme", f="keras.config.enable_unsafe_deserialization")), "keras.module"),
+    "fetch": (sequential(layer("Swirl", "acme", f="keras.utils.get_file")), "keras.module"),
     "saved-model": (sequential(layer("TFSMLayer", filepath="/tmp/x")), "keras.loading-layer"),
     "torch-module": (sequential(layer("TorchModuleWrapper", module="gASV")), "keras.loading-layer"),
     "symbol": (sequential(layer("TFOpLambda", None, function="io.write_file")), "keras.loading-layer"),
@@ -120,7 +124,7 @@ DOUBTFUL: dict[str, tuple[bytes, str]] = {
     "hub.keras": (a_keras_file(sequential(layer("GemmaBackbone", "keras_hub.src.models.gemma"))), "keras_hub"),
     "tail.h5": (an_h5_file() + b"\1" * 40, "follow after the end"),
     "cut.h5": (an_h5_file()[:700], ""),
-    "user-block.h5": (bytes(512) + an_h5_file(user_block=512)[512:], ""),
+    "user-block.h5": (b"\1" * 512 + an_h5_file(user_block=512)[512:], "user-block"),
     "no-json.h5": (an_h5_file(change=lambda file: file.attrs.create("model_config", "{")), "JSONDecodeError"),
 }
 
@@ -150,6 +154,15 @@ def test_what_is_not_known_is_not_covered_and_no_alarm(evidence: Evidence, name:
     assert not coverage.covered
     assert DOUBTFUL[name][1] in coverage.note
     assert all(f.severity.rank < Severity.HIGH.rank for f in evidence.findings if f.file == name)
+
+
+def test_the_evidence_names_the_second_opinion_and_its_version(evidence: Evidence) -> None:
+    assert evidence.environment["modelaudit"]
+
+
+def test_the_second_opinion_raises_no_alarm_about_a_custom_layer(evidence: Evidence) -> None:
+    (coverage,) = (c for c in evidence.coverage if c.path == "custom.keras")
+    assert "no second opinion" not in coverage.note
 
 
 _FILE = an_h5_file(_PLAIN)

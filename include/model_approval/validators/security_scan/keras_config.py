@@ -60,6 +60,11 @@ _FILE_KEYS = frozenset(
     {"vocabulary", "vocabulary_path", "vocab_file", "filepath", "file_path", "origin", "fname", "url"}
 )
 _OUTSIDE = re.compile(r"^([a-z][a-z0-9+.-]*://|/|~|\\\\|[a-z]:[\\/])|(^|[/\\])\.\.([/\\]|$)", re.IGNORECASE)
+_MODULE_KEYS = frozenset({"module", "fn_module", "function_module"})
+_REACHES_OUT = re.compile(
+    r"(tensorflow\.|tf\.)?(tf_)?keras\.(src\.)?(utils(\.\w+)*\.get_file|config(\.\w+)*\.enable_unsafe_deserialization"
+    r"|(saving|models)(\.\w+)*\.load_(model|weights))\b"
+)
 _FUNCTION_CLASSES = frozenset({"function", "builtin_function_or_method", "method"})
 _SPECIALS = frozenset(
     {
@@ -136,7 +141,7 @@ def check_keras_config(blob: Blob, scan: FileScan, document: JsonValue, *, reviv
     """
     where, seen = _Where(blob, scan, revived), set[tuple[str, str, str]]()
     for described in _objects(document, scan):
-        _check_files(where, described)
+        _check_values(where, described)
         name = described.get("class_name")
         if not isinstance(name, str):
             continue
@@ -178,10 +183,12 @@ def _check_object(where: _Where, name: str, described: Mapping[str, JsonValue]) 
             _check_class(where, config, described)
     elif package == "builtins" and name in _SPECIALS:
         pass
-    else:
-        if package:
+    elif not package or _is_own(package) or package == "builtins":
+        if package == "builtins":
             _check_module(where, package, f"{package}.{name}")
         _check_class(where, name, described)
+    else:
+        _check_module(where, package, f"{package}.{name}")
 
 
 def _lambda_kind(config: JsonValue) -> str:
@@ -197,7 +204,7 @@ def _check_module(where: _Where, package: str, subject: str) -> None:
     root = package.split(".", 1)[0]
     if package in ("builtins", "__main__") and subject.rsplit(".", 1)[-1] not in _DANGEROUS_BUILTINS:
         return  # `builtins` is what Keras writes for functions the caller registers; the class is judged by name
-    if root in sys.stdlib_module_names or root in _FOREIGN or root in ("keras", "tf_keras"):
+    if _is_dangerous(package) or root in ("keras", "tf_keras"):
         message = f"the configuration makes the loader import {subject!r}, which is nothing that models are made of"
         where.add(_MODULE, message, subject)
     elif root in _EXTENSIONS:
@@ -244,6 +251,23 @@ def _check_operation(where: _Where, plain: str, config: JsonValue) -> None:
     text = named if isinstance(named, str) else json.dumps(named)
     if _OPERATION.match(text) or _OPERATION_NAMES.search(text):
         where.add(_LOADER, f"{plain} calls {text[:120]!r}, which reads, writes or runs", f"{plain} {text[:120]}")
+
+
+def _check_values(where: _Where, described: Mapping[str, JsonValue]) -> None:
+    """What any dictionary may say, whether or not it describes an object: modules, functions and files by name."""
+    for key, value in described.items():
+        if not isinstance(value, str):
+            continue
+        if _REACHES_OUT.match(value):
+            where.add(_MODULE, f"{key!r} names {value[:120]!r}, which fetches, loads or lifts the guard", value[:120])
+        elif key in _MODULE_KEYS and "class_name" not in described and _is_dangerous(value.strip()):
+            where.add(_MODULE, f"{key!r} names the module {value[:120]!r}", value[:120])
+    _check_files(where, described)
+
+
+def _is_dangerous(package: str) -> bool:
+    root = package.split(".", 1)[0]
+    return root in sys.stdlib_module_names or root in _FOREIGN
 
 
 def _check_files(where: _Where, described: Mapping[str, JsonValue]) -> None:

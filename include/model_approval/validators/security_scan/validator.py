@@ -10,7 +10,7 @@ from model_approval.domain.evidence import FileCoverage, Metric
 from model_approval.domain.manifest import FileEntry
 from model_approval.validators import progress
 from model_approval.validators.contract import Bounds, Report, Task
-from model_approval.validators.security_scan import allowed_globals
+from model_approval.validators.security_scan import allowed_globals, second_opinion
 from model_approval.validators.security_scan.folder import check_folder
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
@@ -53,6 +53,7 @@ class SecurityScan:
             environment={
                 "picklescan": version("picklescan"),
                 "allowed_globals": allowed_globals.VERSION,
+                **second_opinion.version_of(),
                 **origin.environment,
             },
             attachments=tuple(origin.attachments),
@@ -80,6 +81,7 @@ def _scan_file(task: Task, entry: FileEntry, paths: Mapping[str, int]) -> FileSc
             if size != entry.size_bytes:
                 scan.gap(f"has {size} bytes, {entry.size_bytes} were pinned")
             scan.scan(Blob(entry.path, "", stream, size))
+        second_opinion.ask(path, scan)
     except OSError as err:
         scan.gap(f"cannot be read: {err.strerror}")
     return scan
