@@ -352,12 +352,3 @@ def _filtered(node: nodes.Filter, known: _Analysis, depth: int) -> str | None:
         return text.replace(args[0], args[1])[:_MAX_TEXT]
     plain = {"reverse": text[::-1], "lower": text.lower(), "upper": text.upper(), "trim": text.strip(), "string": text}
     return plain.get(node.name)
-
-
-class TemplateScanner:
-    """Scans `template`."""
-
-    def scan(self, blob: Blob, scan: FileScan) -> None:
-        """Parse it as a Jinja template."""
-        blob.stream.seek(0)
-        check_template(blob, scan, blob.stream.read(4 * MAX_TEMPLATE_CHARS + 1).decode("utf-8"))
