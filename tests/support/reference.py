@@ -17,6 +17,8 @@ from model_approval.domain import errors as errors_module
 from model_approval.embedded.processes import ProgramError
 from model_approval.policy import schema as policy_module
 from model_approval.settings import PREFIX, Settings
+from model_approval.validators.gpu_benchmark import extra_parameters as extras_module
+from model_approval.validators.gpu_benchmark import parameters as benchmark_module
 from tests.support import rules
 
 DOCS = Path(__file__).resolve().parents[2] / "include" / "docs"
@@ -33,6 +35,11 @@ POLICY_HEAD = """# Policy reference
 
 One file is one promotion path and becomes one DAG. Unknown keys are refused. `model-approval policy check` names file,
 line and field of every mistake; the JSON Schemas beside the files let an editor complete them.
+"""
+BENCHMARK_HEAD = """# Parameters of a benchmark
+
+The keys of `parameters` in a check whose validator is `gpu_benchmark`; those of ExtraParameters stand beside those of
+Parameters. An unknown key is an error that names it.
 """
 ERRORS_HEAD = """# Error codes
 
@@ -76,18 +83,29 @@ def settings_page() -> str:
 
 def policy_page() -> str:
     """`policies.md`: each record of the schema as a table."""
-    parts = [POLICY_HEAD]
-    for name, cls in vars(policy_module).items():
-        if not (inspect.isclass(cls) and issubclass(cls, BaseModel) and cls.__module__ == policy_module.__name__):
+    # FrozenPolicy is what the system makes of a file, not something to write.
+    return POLICY_HEAD + "".join(_records(policy_module, leave_out=("FrozenPolicy",)))
+
+
+def benchmark_page() -> str:
+    """`benchmark-parameters.md`: each record of a benchmark's parameters as a table."""
+    return BENCHMARK_HEAD + "".join([*_records(benchmark_module), *_records(extras_module)])
+
+
+def _records(module: ModuleType, leave_out: tuple[str, ...] = ()) -> list[str]:
+    parts = []
+    for name, cls in vars(module).items():
+        is_ours = inspect.isclass(cls) and issubclass(cls, BaseModel) and cls.__module__ == module.__name__
+        if not is_ours or name in leave_out:
             continue
-        if name == "FrozenPolicy":  # what the system makes of a file, not something to write
-            continue
-        docs = field_docs(policy_module, cls)
+        docs = field_docs(module, cls)
         parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | default | meaning |\n|---|---|---|\n")
         for key, field in cls.model_fields.items():
+            if key not in docs:  # inherited: told where it is from
+                continue
             default = "required" if field.is_required() else shown(field.get_default(call_default_factory=True))
-            parts.append(f"| `{field.alias or key}` | {default} | {docs.get(key, '')} |\n")
-    return "".join(parts)
+            parts.append(f"| `{field.alias or key}` | {default} | {docs[key]} |\n")
+    return parts
 
 
 def errors_page() -> str:
@@ -109,6 +127,7 @@ def _error_classes() -> dict[str, type[errors_module.ModelApprovalError]]:
 PAGES = {
     "settings.md": settings_page,
     "policies.md": policy_page,
+    "benchmark-parameters.md": benchmark_page,
     "errors.md": errors_page,
     "security-scan.md": rules.page,
 }

@@ -32,7 +32,9 @@ class HoldoutParameters(Record):
     classes: tuple[str, ...] = ()
     """Labels in the order of the score columns; empty: the column's number is the label."""
     metrics: Annotated[tuple[Quality, ...], Field(min_length=1)] = ("accuracy",)
+    """`accuracy`, `f1_macro`, `auc`, `log_loss`, `rmse`, `mae`, `exact_match`, `max_deviation`."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Rows in one request, where the signature leaves that open."""
     max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
     """A longer file is refused rather than cut."""
 
@@ -41,6 +43,7 @@ class SoakParameters(Record):
     """Steady load for a time, to see whether the server's memory grows."""
 
     duration_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """At least ten, or there is no figure; the first quarter does not count."""
 
 
 class SweepParameters(Record):
@@ -54,6 +57,7 @@ class SweepParameters(Record):
         16,
         32,
     )
+    """The sweep ends at the first size that the server refuses."""
     duration_s: Annotated[float, Field(gt=0, le=600)] = 0.5
     """Measuring time for each size."""
 
@@ -62,6 +66,7 @@ class ColdStartParameters(Record):
     """Starts of the server, one after the other."""
 
     starts: Annotated[int, Field(ge=1, le=50)] = 5
+    """The median counts; it has an interval from six starts on."""
 
 
 class LlmParameters(Record):
@@ -70,6 +75,7 @@ class LlmParameters(Record):
     api: Literal["completions", "chat", "generate_stream"] = "completions"
     """`/v1/completions`, `/v1/chat/completions`, or the Open Inference Protocol's `generate_stream`."""
     requests: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """In all: 10 allow a p50, 64 a p90, 200 a p99."""
     concurrency: Annotated[int, Field(ge=1, le=800)] = 1
     """Requests under way at any time."""
     prompt_words: Annotated[int, Field(ge=1, le=1_000_000)] = 128
@@ -88,6 +94,7 @@ class RemoteParameters(Record):
     url: str
     """`http(s)://host[:port][/prefix]`; the one address that the benchmark may reach."""
     protocol: Literal["v2", "openai"] = "v2"
+    """`v2`: the Open Inference Protocol (KServe, Triton, ours). `openai`: streamed completions (vLLM and others)."""
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$")] = "model"
     """The model's name there."""
     device: Device = Device.NONE
@@ -137,12 +144,17 @@ class ExtraParameters(Record):
     concurrency: Annotated[int, Field(ge=2, le=200)] | None = None
     """Clients at once that the server must answer rightly."""
     holdout: HoldoutParameters | None = None
+    """See HoldoutParameters: quality on labelled data."""
     soak: SoakParameters | None = None
+    """See SoakParameters: growth of memory."""
     sweep: SweepParameters | None = None
+    """See SweepParameters: batch sizes."""
     cold_start: ColdStartParameters | None = None
+    """See ColdStartParameters: from the start of the process to the first answer."""
     llm: LlmParameters | None = None
+    """See LlmParameters: streamed text, token by token; needs `endpoint`."""
     endpoint: RemoteParameters | None = None
-    """A running server to measure instead of one of our own."""
+    """See RemoteParameters: a running server to measure instead of one of our own."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> ExtraParameters:

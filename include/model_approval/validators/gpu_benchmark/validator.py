@@ -14,6 +14,7 @@ from model_approval.validators.gpu_benchmark.launcher import Launcher
 from model_approval.validators.gpu_benchmark.machine import Host, fingerprint
 from model_approval.validators.gpu_benchmark.measure import measure
 from model_approval.validators.gpu_benchmark.parameters import Parameters, parameters_of
+from model_approval.validators.gpu_benchmark.placement import Placement
 from model_approval.validators.gpu_benchmark.remote import RemoteServer
 from model_approval.validators.gpu_benchmark.remote_report import as_remote, stream_report
 from model_approval.validators.gpu_benchmark.report import Run, Served, refused_without_gpu, report_of
@@ -115,9 +116,8 @@ class GpuBenchmark:
             gpu_memory=GpuMemory(*prepared.memory) if prepared.gpu else None,
             machine={**fingerprint(), **(prepared.gpu.describe() if prepared.gpu else {})},
         )
-        report = report_of(
-            run
-        )  # before the extras: they may leave the server larger, and its connections too long idle
+        # Before the extras: they may leave the server larger, and its connections idle for too long.
+        report = report_of(run)
         report = extras(ground).added_to(report)
         if isinstance(candidate, RemoteServer):
             return as_remote(report, candidate, task)
@@ -140,7 +140,11 @@ def _stream(served: Served, parameters: Parameters, seed: int) -> Stream:
     )
     served.inputs = inputs[0]
     return Stream(
-        served.server.name, endpoint, [endpoint.prepare(one) for one in inputs], in_flight=parameters.in_flight
+        served.server.name,
+        endpoint,
+        [endpoint.prepare(one) for one in inputs],
+        in_flight=parameters.in_flight,
+        placement=Placement(served.server.tasks_fd) if isinstance(served.server, ServerProcess) else None,
     )
 
 
