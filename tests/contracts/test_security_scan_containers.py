@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import pickle
 import tarfile
@@ -56,6 +57,20 @@ def a_torchscript_file(code: bytes, data: bytes = _TYPES) -> bytes:
 
 def _calls(line: str) -> bytes:
     return a_torchscript_file(_CODE + f"  def run(self: __torch__.Net) -> None:\n    {line}\n".encode())
+
+
+def _exported(operator: str, *, weight: bytes = b"\1\2\3\4" * 9) -> bytes:
+    """What `torch.export.save` writes."""
+    program = {"graph_module": {"graph": {"nodes": [{"target": operator}]}}}
+    return a_zip(
+        {
+            "m/archive_format": b"pt2",
+            "m/byteorder": b"little",
+            "m/models/model.json": json.dumps(program).encode(),
+            "m/data/weights/weight_0": weight,
+            "m/.data/serialization_id": b"0123",
+        }
+    )
 
 
 def _deflated(data: bytes) -> bytes:
@@ -147,6 +162,12 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "builtin.pt": (_calls("open('/tmp/x')"), "torchscript.python", Severity.HIGH),
     "dunder.pt": (_calls("_2 = self.__class__"), "torchscript.python", Severity.HIGH),
     "own-class.pt": (a_torchscript_file(_CODE, _BAD), _IMPORT, Severity.CRITICAL),
+    "behind-picture.png": (b"\x89PNG\r\n\x1a\n" + a_zip({"a.bin": _BAD}), _IMPORT, Severity.CRITICAL),
+    "behind-pickle.pt": (pickle.dumps(1) + a_torch_file(_BAD), _IMPORT, Severity.CRITICAL),
+    "behind-pickle-2.pt": (pickle.dumps(1) + a_torch_file(_BAD), "archive.polyglot", Severity.HIGH),
+    "behind-noise.bin": (b"\1\2\3" * 9 + a_zip({"a.json": b"{}"}), "archive.polyglot", Severity.HIGH),
+    "exported.pt2": (_exported("torch.ops.aten.from_file.default"), "torchscript.outside-operator", Severity.HIGH),
+    "weight.pt2": (_exported("torch.ops.aten.relu.default", weight=_BAD), _IMPORT, Severity.CRITICAL),
     "no-code.pt": (a_torch_file(_TYPES.replace(b"Net", b"nil")), "pickle.unknown-class", Severity.MEDIUM),
 }  # fmt: skip
 
@@ -162,6 +183,7 @@ HONEST: dict[str, bytes] = {
     ),
     "good/comment.zip": a_zip_of([Part(b"a.json", b"{}")], comment=b"made by hand"),
     "good/script.pt": a_torchscript_file(_CODE),
+    "good/exported.pt2": _exported("torch.ops.aten.relu.default"),
     "good/plain.tar": a_tar({"./a.json": b"{}", "b/plain.pkl": _GOOD}),
     "good/plain.pkl.gz": gzip.compress(_GOOD),
     "good/padded.pkl.gz": gzip.compress(_GOOD) + bytes(100),

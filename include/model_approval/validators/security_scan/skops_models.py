@@ -49,6 +49,8 @@ _MADE = frozenset(
     }
 )  # fmt: skip
 """Loaders that make an object of the named class without calling it with arguments of the file's choice."""
+_RUNS = re.compile("eval|exec|call|import|script|pickle|joblib|system|command", re.IGNORECASE)
+"""What a loader that we do not know would do, if it does what it is called."""
 _CALLED = frozenset({"ConstructorFromReduceNode", "FunctionNode"})
 _HARMLESS = re.compile(
     r"builtins\.(?:int|float|str|bool|complex|list|dict|set|tuple|slice|bytes|bytearray|map|type|NoneType)"
@@ -131,11 +133,8 @@ def _judge(node: dict[str, JsonValue]) -> Iterator[tuple[Rule, str, str]]:
         method = str(_content(node).get("func", ""))
         yield _METHOD, f"{full}.{method}", f"it takes the attribute {method!r} of a {full}, whatever that is"
     elif loader not in _PLAIN and loader not in _MADE and loader not in _CALLED:
-        yield (
-            _UNKNOWN,
-            loader or "no loader",
-            f"no loader called {loader!r} is known, so nothing is about what it makes",
-        )
+        rule = _UNLISTED if _RUNS.search(loader) else _UNKNOWN
+        yield rule, loader or "no loader", f"no loader called {loader!r} is known, so nothing is about what it makes"
     else:
         allowed = _PLAIN.get(loader)
         if allowed and name not in allowed:

@@ -10,6 +10,7 @@ from functools import cache
 from importlib import import_module
 
 from model_approval.validators.security_scan.scan import Scanner
+from model_approval.validators.security_scan.tails import OWN_TAIL, TailAware
 
 _PACKAGE = "model_approval.validators.security_scan"
 _TABLE: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "images:GifScanner": ("gif",),
     "images:RiffScanner": ("webp", "wav"),
     "documents:PdfScanner": ("pdf",),
+    "tails:UnknownScanner": ("unknown",),
 }  # fmt: skip
 _BY_FORMAT = {kind: where for where, kinds in _TABLE.items() for kind in kinds}
 
@@ -74,7 +76,8 @@ class ScannerTable(Mapping[str, Scanner]):
 
     def __getitem__(self, kind: str) -> Scanner:
         """The scanner of a format. Raises KeyError when there is none."""
-        return _scanner(_BY_FORMAT[kind])
+        scanner = _scanner(_BY_FORMAT[kind])
+        return scanner if kind in OWN_TAIL else TailAware(scanner)
 
     def __iter__(self) -> Iterator[str]:
         """The formats that have a scanner."""

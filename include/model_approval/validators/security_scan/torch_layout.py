@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from model_approval.domain.formats import detect_format
 from model_approval.validators.security_scan.pickles import scan_pickles
 from model_approval.validators.security_scan.scan import Blob, FileScan, Uncovered
-from model_approval.validators.security_scan.torchscript import scan_torchscript
+from model_approval.validators.security_scan.torchscript import scan_exported_program, scan_torchscript
 
 _RAW = re.compile(r"(?:\.?data|constants|tensors)/\d+|\.data/(?:\d+\.storage|serialization_id|version|python_version)")
 _EXPORTED = re.compile(r"data/(?:weights|constants)/(?:\w+_)?\d+")
@@ -31,7 +31,7 @@ _OWN_CLASSES = "__torch__"
 class TorchLayout:
     """The layout of one archive; without a root it is no torch archive and nothing in it is taken for tensors."""
 
-    root: str = ""
+    root: str | None = None
     is_export: bool = False
     parsed_code: bool = False
     """Whether it holds TorchScript and all of it could be read."""
@@ -40,14 +40,16 @@ class TorchLayout:
     @classmethod
     def of(cls, names: Iterable[str]) -> TorchLayout:
         """Recognise the layout by the names of all members."""
-        exported = ""
+        exported: str | None = None
         for name in names:
             root, _, rest = name.partition("/")
             if rest in ("data.pkl", "constants.pkl"):
                 return cls(f"{root}/")
             if rest == "archive_format" or (rest.startswith("models/") and rest.endswith(".json")):
                 exported = f"{root}/"
-        return cls(exported, is_export=bool(exported))
+            elif name == "serialized_exported_program.json":  # before torch 2.8 there was no folder around it
+                exported = ""
+        return cls(exported, is_export=exported is not None)
 
     def is_raw(self, name: str, head: bytes) -> bool:
         """Whether torch copies this member into a tensor or reads it as a word: never unpickled, whatever it is."""
@@ -85,6 +87,8 @@ class TorchLayout:
             scan_pickles(blob, scan, own_modules=own)
         else:
             scan.scan(blob)
+            if self.is_export and name.endswith(".json"):
+                scan_exported_program(blob, scan)
 
     def _inside(self, name: str) -> str | None:
-        return name[len(self.root) :] if self.root and name.startswith(self.root) else None
+        return name[len(self.root) :] if self.root is not None and name.startswith(self.root) else None

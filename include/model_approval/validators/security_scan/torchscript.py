@@ -7,6 +7,7 @@ Operators are held to a list; the few that reach files, other processes or the d
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator
 
@@ -19,6 +20,8 @@ _PYTHON = Rule("torchscript.python", Severity.HIGH, "save the model with torch.j
 _UNLISTED = Rule("torchscript.unlisted-operator", Severity.MEDIUM, "have the operator's library reviewed")
 _MAX_BYTES = 8 * 1024**2
 """Python's parser takes about a hundred times the text; the largest real file seen has 0.3 MB."""
+_MAX_PROGRAM_BYTES = 256 * 1024**2
+_TARGET = re.compile(rb'"target"\s*:\s*"(torch\.ops(?:\.\w+){2,3})"')
 
 _OUTSIDE = frozenset(
     {"from_file", "save", "load", "load_library", "hub", "package", "compile", "import_ir_module", "open"}
@@ -73,9 +76,24 @@ def scan_torchscript(blob: Blob, scan: FileScan) -> None:
     for rule, subject, line in _judge(tree):
         if (rule.id, subject) not in seen:
             seen.add((rule.id, subject))
-            scan.add(blob, rule, _message(rule, subject), subject=subject, line=line)
-            if rule is _UNLISTED:
-                scan.gap(f"{blob.inner}: operator {subject} is not on our list")
+            _report(blob, scan, rule, subject, line)
+
+
+def scan_exported_program(blob: Blob, scan: FileScan) -> None:
+    """Judge the operators that a program of torch.export calls. Raises Uncovered when there is too much of it."""
+    if blob.size_bytes > _MAX_PROGRAM_BYTES:
+        raise Uncovered(f"an exported program of more than {_MAX_PROGRAM_BYTES} bytes")
+    blob.stream.seek(0)
+    targets = {match[1].decode() for match in _TARGET.finditer(blob.stream.read())}
+    for target in sorted(targets):
+        for rule, subject in _judge_dotted(target.split(".")):
+            _report(blob, scan, rule, subject, None)
+
+
+def _report(blob: Blob, scan: FileScan, rule: Rule, subject: str, line: int | None) -> None:
+    scan.add(blob, rule, _message(rule, subject), subject=subject, line=line)
+    if rule is _UNLISTED:
+        scan.gap(f"{blob.inner}: operator {subject} is not on our list")
 
 
 def _message(rule: Rule, subject: str) -> str:

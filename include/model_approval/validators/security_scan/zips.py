@@ -19,7 +19,7 @@ from model_approval.validators.security_scan.skops_models import SkopsLayout
 from model_approval.validators.security_scan.spool import inside
 from model_approval.validators.security_scan.torch_layout import TorchLayout
 from model_approval.validators.security_scan.windows import BLOCK_BYTES, crc32_of, window
-from model_approval.validators.security_scan.zip_directory import Directory, Entry, has_directory, read_directory
+from model_approval.validators.security_scan.zip_directory import Directory, Entry, read_directory
 from model_approval.validators.security_scan.zip_members import MemberReader, Method
 
 _ADVICE = "write the archive anew with an ordinary tool"
@@ -79,15 +79,13 @@ def scan_zip(blob: Blob, scan: FileScan, *, scan_prefix: bool = True) -> None:
             _scan_member(member, layout, names)
 
 
-def scan_tail(blob: Blob, scan: FileScan) -> bool:
-    """Look into a zip archive that ends a file whose head is something else; false when there is none.
+def scan_tail(blob: Blob, scan: FileScan) -> None:
+    """Scan the archive that ends a file whose head is something else and was scanned as that.
 
-    Whoever opens such a file as a zip sees the archive alone, whoever goes by the head sees the rest.
+    Raises:
+        Uncovered: Its directory cannot be read.
     """
-    if not has_directory(blob.stream, blob.size_bytes):
-        return False
     scan_zip(blob, scan, scan_prefix=False)
-    return True
 
 
 class _Member:
