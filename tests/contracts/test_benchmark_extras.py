@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import helper
+from skl2onnx import to_onnx
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 
 from model_approval.domain.evidence import Evidence, Metric
 from tests.support.models import a_graph, an_onnx_model
@@ -79,6 +83,24 @@ def test_batch_sizes_and_cold_starts_have_their_figures(everything: Evidence) ->
     assert _metric(everything, "cold_start").value >= _metric(everything, "cold_start_ready").value > 0
     assert _metric(everything, "cold_start").samples == 2
     assert {one.name for one in everything.attachments} >= {"batch-sweep.csv"}
+
+
+def test_a_real_classifier_is_as_right_as_scikit_learn_says(tmp_path: Path) -> None:
+    features, labels = make_classification(300, 6, n_classes=3, n_informative=4, flip_y=0.3, random_state=3)
+    features = features.astype(np.float32)
+    model = LogisticRegression(max_iter=500).fit(features, labels)
+    graph = to_onnx(model, features[:1], target_opset=17)
+    lines = [
+        "a,b,c,d,e,f,label",
+        *(",".join(map(str, [*row, label])) for row, label in zip(features, labels, strict=True)),
+    ]
+    files = {"model.onnx": graph.SerializeToString(), "holdout.csv": "\n".join(lines).encode()}
+    evidence = _evidence(tmp_path, files, holdout={"metrics": ["accuracy", "auc", "log_loss"]})
+    scores = model.predict_proba(features)
+    assert _metric(evidence, "accuracy").value == pytest.approx(model.score(features, labels))
+    assert _metric(evidence, "auc").value == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"), abs=1e-4)
+    assert _metric(evidence, "log_loss").value == pytest.approx(log_loss(labels, scores), abs=1e-4)
+    assert evidence.findings == ()
 
 
 def test_nothing_but_robustness_runs_unasked(tmp_path: Path) -> None:

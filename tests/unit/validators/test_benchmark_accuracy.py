@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from model_approval.domain.errors import EvidenceError
@@ -16,6 +18,8 @@ from model_approval.validators.gpu_benchmark import scores
 from model_approval.validators.gpu_benchmark.accuracy import Judged, measure_accuracy
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
 from model_approval.validators.gpu_benchmark.extra_parameters import HoldoutParameters
+from model_approval.validators.gpu_benchmark.holdout import read_holdout
+from model_approval.validators.gpu_benchmark.open_inference import Metadata, TensorInfo
 from tests.support.v2_server import V2Server, http, v2_server
 
 pytestmark = pytest.mark.unit
@@ -203,6 +207,31 @@ def test_another_file_than_the_policy_names_is_a_limitation(tmp_path: Path, serv
     _rows(tmp_path, [0 for _ in _X], _X)
     _, judged = _measure(tmp_path, server, sha256="sha256:" + "0" * 64)
     assert "the policy names sha256:000" in judged.limitations[0]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "z"]), inner, max_size=2),
+    max_leaves=12,
+)
+_DOCUMENTS = st.dictionaries(st.sampled_from(["inputs", "labels", "expected", "x"]), _JSON).map(json.dumps)
+_TABLES = st.text(alphabet='abcdlabel,"\n1.-\x00ä', max_size=80)
+_METADATA = Metadata("model", "fake", (TensorInfo("x", "FP32", (-1, 4)),), (TensorInfo("y", "FP32", (-1, 4)),), {})
+
+
+@pytest.mark.fuzz
+@given(st.one_of(st.tuples(st.just("f.json"), _DOCUMENTS), st.tuples(st.just("f.csv"), _TABLES)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_breaks_the_reader(tmp_path: Path, file: tuple[str, str]) -> None:
+    name, text = file
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    try:
+        holdout = read_holdout(tmp_path, HoldoutParameters(path=name), _METADATA)
+    except EvidenceError as err:
+        told = str(err)
+        assert told.startswith("holdout ")  # either of the two ways is right
+    else:
+        assert all(len(array) == holdout.rows for array in holdout.inputs.values())
 
 
 @pytest.mark.parametrize(
