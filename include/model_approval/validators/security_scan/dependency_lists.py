@@ -14,7 +14,7 @@ from model_approval.validators.security_scan.dependencies import (
     read_python_env,
     read_requirements,
 )
-from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
+from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _PIN = "name packages and exact versions of the registry that the serving environment uses"
 _UNPINNED = Rule("dependency.unpinned", Severity.INFO, _PIN)
@@ -24,6 +24,8 @@ _CHANNEL = Rule(
 _KNOWN_CHANNELS = frozenset(
     {"defaults", "conda-forge", "main", "anaconda", "pytorch", "nvidia", "nodefaults", "r", "bioconda"}
 )
+_MAX_REPORTED = 100
+_MAX_ENVIRONMENT_CHARS = 512 * 1024
 _RULES: dict[OddityKind, tuple[Severity, str, bool]] = {
     OddityKind.DIRECT_URL: (Severity.HIGH, "installs code from an address that no index vouches for", False),
     OddityKind.INSECURE: (Severity.HIGH, "installs code without checking who sends it", False),
@@ -50,16 +52,25 @@ def is_requirements_file(name: str) -> bool:
 
 
 def check_dependency_list(text: str, blob: Blob, scan: FileScan) -> None:
-    """Look into a list of dependencies, its kind told by its name. Raises YamlError for one that is no YAML."""
+    """Look into a list of dependencies, its kind told by its name.
+
+    Raises:
+        YamlError: It should be YAML and is none.
+        Uncovered: It is longer than any environment.
+    """
     name = PurePosixPath(blob.name).name.lower()
+    if not is_requirements_file(name) and len(text) > _MAX_ENVIRONMENT_CHARS:
+        raise Uncovered(f"an environment of more than {_MAX_ENVIRONMENT_CHARS} characters")
     if is_requirements_file(name):
         found = read_requirements(text, blob.name)
     elif name.startswith("python_env"):
         found = read_python_env(text, blob.name)
     else:
         found = read_conda(text, blob.name)
-    for oddity in found.oddities:
+    for oddity in found.oddities[:_MAX_REPORTED]:
         _report(oddity, blob, scan)
+    if len(found.oddities) > _MAX_REPORTED or len(found.channels) > _MAX_REPORTED:
+        scan.gap(f"more than {_MAX_REPORTED} options and addresses in a list of dependencies")
     _report_channels(found, blob, scan)
     loose = [item.name for item in found.declared if item.version is None and not item.specifier.startswith("@")]
     if loose:
@@ -84,7 +95,7 @@ def _lies_beside(option: str, blob: Blob, scan: FileScan) -> bool:
 
 
 def _report_channels(found: Dependencies, blob: Blob, scan: FileScan) -> None:
-    for channel, line in found.channels:
+    for channel, line in found.channels[:_MAX_REPORTED]:
         name = channel.removeprefix("https://").rstrip("/").rsplit("/", 1)[-1]
         if name not in _KNOWN_CHANNELS or (":" in channel and not channel.startswith("https://")):
             shown = plain_line(channel, limit=200)

@@ -36,7 +36,7 @@ _BASE64 = (
     *(f"{mark}w{arguments}AAAAA" for mark in "4Y" for arguments in "AEIMQUYc"),  # marshalled code of few arguments
 )  # fmt: skip
 _HEX = (
-    "80049", "80059", "8002", "8003", "63706f736978", "636f730a", "635f5f6275", "636275696c74",
+    "8002", "8003", "8004", "8005", "63706f736978", "636f730a", "635f5f6275", "636275696c74",
     "7f454c46", "7F454C46", "4d5a9000", "504b0304", "1f8b0800",
 )  # fmt: skip
 _BASE64_RUN = re.compile(

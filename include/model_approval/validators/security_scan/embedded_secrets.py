@@ -89,7 +89,7 @@ _PATTERNS = (
     replace(
         _pattern(
             "password-in-url", "://",
-            r"(?<![\w+.-])[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s:/@\"'<>{}$%]{0,100}:([^\s:/@\"'<>{}$]{4,100})@[\w.-]",
+            r"[a-zA-Z0-9+.-]{2,21}://[^\s:/@\"'<>{}$%]{0,100}:([^\s:/@\"'<>{}$]{4,100})@[\w.-]",
             _STRONG, 2.2,
         ),
         before=21,
@@ -166,9 +166,10 @@ def _places(text: str, needles: Iterable[str]) -> Iterator[int]:
 
 
 def _match(pattern: _Pattern, text: str, at: int) -> re.Match[str] | None:
-    if not pattern.before:
-        return pattern.regex.match(text, at)
-    return pattern.regex.search(text, max(0, at - pattern.before), at + 250)
+    start = at
+    while at - start < pattern.before and start > 0 and (text[start - 1].isalnum() or text[start - 1] in "+.-"):
+        start -= 1
+    return pattern.regex.match(text, start)
 
 
 def _with_keywords(block: TextBlock, tokens: Iterator[_Found]) -> Iterator[_Found]:

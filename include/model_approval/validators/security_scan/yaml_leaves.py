@@ -14,7 +14,7 @@ from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Ev
 
 MAX_YAML_CHARS = 4 * 1024**2
 """Of a document whose structure matters: an `MLmodel`, a list of dependencies."""
-_MAX_EVENTS = 1_000_000
+_MAX_EVENTS = 300_000
 _MAX_DEPTH = 100
 
 
