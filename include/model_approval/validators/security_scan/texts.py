@@ -29,15 +29,21 @@ _FORMULA = Rule(
 )
 _MARKUP = Rule("text.markup", Severity.LOW, "remove it: a page that shows the text may run it")
 _KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS
+_PARTS_OF_KEYS = ("_map", "custom_p", "py/", "__re", "remote_code", "allow_", "trust_repo", "_target_", "_path")
 _SETTING = re.compile(
     rf"""^\s*["']?({"|".join(map(re.escape, sorted(_KEYS)))})["']?\s*[=:]\s*(\S.{{0,300}})""",
     re.MULTILINE,
 )
+_FORMULA_WORDS = (
+    "cmd", "powershell", "mshta", "rundll32", "dde", "hyperlink", "webservice", "importxml", "importdata", "importrange",
+    "exec(", "call(", "|",
+)  # fmt: skip
 _CELL = re.compile(
-    r"(?:^|[,;\t])\"?\s*[=+@-]\s*(?:cmd|powershell|mshta|rundll32|DDE(?:AUTO)?|HYPERLINK|WEBSERVICE|IMPORT\w+|EXEC|CALL)"
-    r"\b[^\n]{0,80}|(?:^|[,;\t])\"?[=+@-][^\n,;\t]{0,80}\|'?[^\n,;\t]{0,40}!",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?:^|[,;\t\n])\"?\s{0,3}[=+@-][^\n,;\t]{0,20}?(?:cmd|powershell|mshta|rundll32|\bDDE(?:AUTO)?\b|HYPERLINK\s*\("
+    r"|WEBSERVICE\s*\(|IMPORT\w+\s*\(|\b(?:EXEC|CALL)\s*\()[^\n]{0,60}|(?:^|[,;\t\n])\"?[=+@-][^\n,;\t]{0,80}\|'?[^\n,;\t]{0,40}!",
+    re.IGNORECASE,
 )
+_MAX_PLACES = 10_000
 _SCRIPT = re.compile(
     r"<(?:script|iframe|object|embed)\b|\bon(?:error|load|click|mouseover)\s*=\s*[\"']"
     r"|\]\(\s*(?:javascript|data:text/html|vbscript):",
@@ -62,7 +68,7 @@ class TextScanner:
             find_secrets(block, blob, scan)
             find_payloads(block, blob, scan)
             if kind == "csv":
-                _first(_CELL, _FORMULA, "a cell is a formula that starts programs or fetches", block, blob, scan)
+                _find_formula(block, blob, scan)
             elif kind == "markdown":
                 _first(_SCRIPT, _MARKUP, "the text holds markup that a browser runs", block, blob, scan)
             elif suffix == ".pth":
@@ -78,7 +84,27 @@ def _first(sought: re.Pattern[str], rule: Rule, message: str, block: TextBlock, 
         scan.add(blob, rule, message, subject=match[0].strip(" ,;\t\"'")[:60], line=block.line_of(match.start()))
 
 
+def _find_formula(block: TextBlock, blob: Blob, scan: FileScan) -> None:
+    """Tables are long, so words of formulas are found first, and the cell around them is looked at."""
+    if any(finding.rule == _FORMULA.id for finding in scan.findings):
+        return
+    lower, tries = block.text.lower(), 0
+    for word in _FORMULA_WORDS:
+        at = lower.find(word)
+        while at >= 0 and tries < _MAX_PLACES:
+            tries += 1
+            match = _CELL.search(block.text, max(0, at - 100), at + 150)
+            if match:
+                message = "a cell is a formula that starts programs or fetches"
+                shown = match[0].strip(" ,;\t\n\"'")[:60]
+                scan.add(blob, _FORMULA, message, subject=shown, line=block.line_of(match.end()))
+                return
+            at = lower.find(word, at + len(word))
+
+
 def _search_settings(block: TextBlock, blob: Blob, scan: FileScan) -> None:
+    if not any(part in block.text for part in _PARTS_OF_KEYS):
+        return
     for match in _SETTING.finditer(block.text):
         key, value = match[1], match[2].strip().strip("\"',;")
         line = block.line_of(match.start())
