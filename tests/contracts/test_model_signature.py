@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Evidence
 from model_approval.domain.manifest import manifest_of_folder
 from tests.support.models import write_folder
-from tests.support.signed_models import Keys, make_keys, make_pki, sign
+from tests.support.signed_models import Keys, Pki, make_keys, make_pki, sign
 from tests.support.validation import RUNNER, a_validator_input
 
 pytestmark = [pytest.mark.contract, pytest.mark.proof]
@@ -187,36 +188,50 @@ def test_a_signature_that_nobody_asked_about_is_only_mentioned(model):
     assert rules(scan(model)) == [("signature.unchecked", "info")]
 
 
+SIGNERS = [{"identity": "models@example.org", "issuer": "Model CA"}]
+
+
+def signed_by(pki: Pki, folder: Path) -> Path:
+    model = write_folder(folder / "model", FILES)
+    sign(model, pki.keys, certificate=pki.certificate_file, chain=pki.chain or (folder / "root.pem",))
+    return model
+
+
 def test_a_certificate_of_a_named_signer_below_a_named_root_is_verified(tmp_path):
-    pki, model = make_pki(tmp_path), write_folder(tmp_path / "model", FILES)
-    sign(model, pki.keys, certificate=pki.certificate_file, chain=(root_file(tmp_path, pki.root),))
-    signers = [{"identity": "models@example.org", "issuer": "Model CA"}]
-    evidence = scan(model, roots=[pki.root], signers=signers)
+    pki = make_pki(tmp_path)
+    evidence = scan(signed_by(pki, tmp_path), roots=[pki.root], signers=SIGNERS)
     assert rules(evidence) == []
     assert evidence.environment["signature"].startswith("verified: models@example.org, issued by Model CA")
 
 
-def test_a_certificate_of_somebody_else_below_the_same_root_is_refused(tmp_path):
-    pki, model = make_pki(tmp_path), write_folder(tmp_path / "model", FILES)
-    sign(model, pki.keys, certificate=pki.certificate_file, chain=(root_file(tmp_path, pki.root),))
-    evidence = scan(model, roots=[pki.root], signers=[{"identity": "boss@example.org", "issuer": "Model CA"}])
+def test_a_chain_over_an_authority_in_between_is_verified(tmp_path):
+    pki = make_pki(tmp_path, between=x509.BasicConstraints(True, 0))
+    assert rules(scan(signed_by(pki, tmp_path), roots=[pki.root], signers=SIGNERS)) == []
+
+
+def test_a_certificate_that_was_issued_by_no_authority_is_refused(tmp_path):
+    pki = make_pki(tmp_path, between=x509.BasicConstraints(False, None))
+    assert rules(scan(signed_by(pki, tmp_path), roots=[pki.root], signers=SIGNERS)) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "signer", [{"identity": "boss@example.org", "issuer": "Model CA"}, {**SIGNERS[0], "issuer": "Other CA"}]
+)
+def test_a_certificate_of_somebody_else_below_the_same_root_is_refused(tmp_path, signer):
+    pki = make_pki(tmp_path)
+    evidence = scan(signed_by(pki, tmp_path), roots=[pki.root], signers=[signer])
     assert rules(evidence) == UNKNOWN
-    assert "made by models@example.org" in evidence.findings[0].message
+    assert "made by models@example.org, issued by Model CA" in evidence.findings[0].message
 
 
 def test_a_root_that_only_calls_itself_like_the_named_one_is_refused(tmp_path):
-    pki, model = make_pki(tmp_path), write_folder(tmp_path / "model", FILES)
     (tmp_path / "evil").mkdir()
-    evil = make_pki(tmp_path / "evil")  # the same names, another key
-    sign(model, evil.keys, certificate=evil.certificate_file, chain=(root_file(tmp_path, evil.root),))
-    signers = [{"identity": "models@example.org", "issuer": "Model CA"}]
-    assert rules(scan(model, roots=[pki.root], signers=signers)) == UNKNOWN
+    pki, evil = make_pki(tmp_path), make_pki(tmp_path / "evil")  # the same names, another key
+    assert rules(scan(signed_by(evil, tmp_path / "evil"), roots=[pki.root], signers=SIGNERS)) == UNKNOWN
 
 
-def root_file(folder: Path, root: str) -> Path:
-    path = folder / "root.pem"
-    path.write_text(root)
-    return path
+def test_a_certificate_does_not_count_where_the_policy_names_keys_alone(tmp_path, keys):
+    assert rules(scan(signed_by(make_pki(tmp_path), tmp_path), keys=[keys.public])) == UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -67,30 +67,44 @@ class Pki:
 
     root: str
     certificate_file: Path
+    chain: tuple[Path, ...]
+    """Certificates between the signer's and the root."""
     keys: Keys
 
 
-def make_pki(folder: Path, *, identity: str = "models@example.org", issuer: str = "Model CA") -> Pki:
-    """A root that issues one signing certificate directly."""
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    leaf_key = ec.generate_private_key(ec.SECP256R1())
-    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
+def make_pki(
+    folder: Path,
+    *,
+    identity: str = "models@example.org",
+    issuer: str = "Model CA",
+    between: x509.BasicConstraints | None = None,
+) -> Pki:
+    """A root that issues one signing certificate; `between`: over one more certificate of that kind."""
+    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer_key, issuer_name, root_name = root_key, _name(issuer), _name(issuer if between is None else "Root")
     root = _certificate(root_name, root_name, root_key, root_key, [(x509.BasicConstraints(True, 1), True)])
-    leaf = _certificate(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signer")]),
-        root_name,
-        leaf_key,
-        root_key,
-        [
-            (x509.BasicConstraints(False, None), True),
-            (x509.SubjectAlternativeName([x509.RFC822Name(identity)]), False),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), False),
-        ],
-    )
-    certificate_file = folder / f"{issuer}.leaf.pem"
-    certificate_file.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    root_pem = root.public_bytes(serialization.Encoding.PEM).decode()
-    return Pki(root_pem, certificate_file, _store(leaf_key, folder, issuer))
+    chain: tuple[Path, ...] = ()
+    if between is not None:
+        issuer_key = ec.generate_private_key(ec.SECP256R1())
+        middle = _certificate(issuer_name, root_name, issuer_key, root_key, [(between, True)])
+        chain = (_write(folder / "between.pem", middle),)
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(False, None), True),
+        (x509.SubjectAlternativeName([x509.RFC822Name(identity)]), False),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), False),
+    ]
+    leaf = _certificate(_name("signer"), issuer_name, leaf_key, issuer_key, extensions)
+    root_file = _write(folder / "root.pem", root)
+    return Pki(root_file.read_text(), _write(folder / "leaf.pem", leaf), chain, _store(leaf_key, folder, "leaf"))
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _write(path: Path, certificate: x509.Certificate) -> Path:
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 def _certificate(

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from model_approval.domain.evidence import Finding, RuleOutcome, Severity, Verdict
 from model_approval.policy.evaluate import evaluate_checks
+from model_approval.policy.schema import Check
 from tests.support.builders import (
     a_frozen_policy,
     a_manifest,
@@ -18,6 +20,7 @@ from tests.support.builders import (
     a_stored_evidence,
     an_evidence,
 )
+from tests.support.reference import DOCS
 
 pytestmark = [pytest.mark.unit, pytest.mark.governance]
 
@@ -113,3 +116,10 @@ def test_an_acceptance_needs_an_exact_fingerprint_a_reason_an_owner_and_an_end(w
 def test_one_fingerprint_is_accepted_once():
     with pytest.raises(ValidationError, match="accepted twice"):
         a_policy(checks=(a_security_check(accepted_findings=(accepting(), accepting(owner="bo"))),))
+
+
+def test_the_example_of_the_documentation_is_a_check():
+    page = (DOCS / "security-scan.md").read_text()
+    check = YAML(typ="safe").load(page.partition("```yaml\n")[2].partition("```")[0])["checks"][0]
+    found = Check.model_validate({**check, "rules": a_security_check()["rules"]})
+    assert [one.expires.isoformat() for one in found.accepted_findings] == ["2026-12-31"]

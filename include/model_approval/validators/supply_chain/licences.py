@@ -14,6 +14,14 @@ from model_approval.validators.supply_chain.licence_texts import family, recogni
 from model_approval.validators.supply_chain.model_card import ModelCard
 
 _FILE = re.compile(r"(?:un)?licen[cs]e(?:[-_.].*)?|copying(?:\..*)?", re.IGNORECASE)
+_COMMON = {
+    name.lower(): name
+    for name in (
+        *("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0", "GPL-3.0-only", "LGPL-3.0-only", "ISC"),
+        *("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "Unlicense"),
+    )
+}
+"""What nearly every card declares; loading the whole list of licences takes longer than most scans."""
 _NOT_A_LICENCE = frozenset({"other", "unknown", "none", "custom"})
 _UNKNOWN = Rule("licence.unknown", Severity.LOW, "declare an SPDX expression, for example Apache-2.0")
 _CONFLICT = Rule("licence.conflict", Severity.MEDIUM, "ask the publisher which licence holds, and mend the other place")
@@ -53,6 +61,11 @@ def check_licences(inspection: Inspection, card: ModelCard) -> Licence:
 
 def parse_expression(text: str) -> Licence | None:
     """Read an SPDX expression of any case; None when it is none. `LicenseRef-...` names somebody's own licence."""
+    if not text:
+        return None
+    if text.lower() in _COMMON:
+        name = _COMMON[text.lower()]
+        return Licence(name, (), frozenset({name}))
     from license_expression import ExpressionError, get_spdx_licensing
 
     licensing = get_spdx_licensing()
@@ -78,7 +91,8 @@ def _declared(inspection: Inspection, card: ModelCard) -> Licence:
         message = f"the card declares {claimed[-1]!r}, which is no SPDX expression, so nothing is known of its terms"
         subject = claimed[-1].lower()
         inspection.report(_UNKNOWN, message, file=card.path, subject=subject, line=card.licence_line)
-    joined = parse_expression(" AND ".join(f"({one})" for one in dict.fromkeys(known))) if known else None
+    parts = list(dict.fromkeys(known))
+    joined = parse_expression(" AND ".join(f"({one})" for one in parts) if len(parts) > 1 else "".join(parts))
     return Licence(joined.expression if joined else "", tuple(claimed), joined.identifiers if joined else frozenset())
 
 
