@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import pickle
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -92,6 +93,23 @@ def _device() -> tarfile.TarInfo:
     return info
 
 
+def _with_end(*, count: int = 1, offset: int = 0) -> bytes:
+    """A zip whose end is wrong about how many members there are, or where their directory is."""
+    data = a_zip({"a.json": b"{}"})
+    start = int.from_bytes(data[-6:-2], "little") + offset
+    return data[:-14] + struct.pack("<2H", count, count) + data[-10:-6] + struct.pack("<L", start) + data[-2:]
+
+
+def _two_directories() -> bytes:
+    """The end says where the first is; readers that look right before the end find the second."""
+    bad, good = a_zip({"a.bin": _BAD}), a_zip({"a.bin": b"{}  "})
+    start = int.from_bytes(bad[-6:-2], "little")
+    directory = bad[start:-22]
+    second = good[int.from_bytes(good[-6:-2], "little") : -22]
+    return bad[:start] + directory + second + bad[-22:]
+
+
+_TWO_DIRECTORIES = _two_directories()
 _OVERLAPPED = a_zip_of([Part(b"a.json", b"{}"), Part(b"b.json", b"{}", central={"at": 0})])
 
 MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
@@ -127,6 +145,9 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "behind.zip": (a_zip_of([Part(b"a.json", b"{}")], after=_BAD), _IMPORT, Severity.CRITICAL),
     "appended.zip": (a_zip({"a.json": b"{}"}) + _BAD, _IMPORT, Severity.CRITICAL),
     "two-ends.zip": (a_zip_of([Part(b"a.bin", _BAD)], comment=b"PK\x05\x06" + bytes(18)), _IMPORT, Severity.CRITICAL),
+    "count.zip": (_with_end(count=2), "archive.clash", Severity.HIGH),
+    "elsewhere.zip": (_with_end(offset=9), "archive.clash", Severity.HIGH),
+    "two-directories.zip": (_TWO_DIRECTORIES, _IMPORT, Severity.CRITICAL),
     "nul.zip": (a_zip_of([Part(b"a.json\0.pkl", b"{}")]), "archive.path", Severity.HIGH),
     "backslash.zip": (a_zip_of([Part(b"..\\..\\a.json", b"{}")]), "archive.path", Severity.HIGH),
     "drive.zip": (a_zip_of([Part(b"C:a.json", b"{}")]), "archive.path", Severity.HIGH),
@@ -195,7 +216,6 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "cut.zip": (a_zip({"a.json": b"{}"})[:-30], "not a zip file"),
     "method.zip": (a_zip_of([Part(b"a.json", b"{}", 97)]), "compression method 97"),
     "encrypted.zip": (a_zip_of([Part(b"a.json", b"{}", flags=1)]), "encrypted"),
-    "count.zip": (a_zip({"a.json": b"{}"})[:-12] + b"\2\0" + a_zip({"a.json": b"{}"})[-10:], "not a zip file"),
     "stray.zip": (a_zip_of([Part(b"a.json", b"{}"), Part(b"b.json", b"{}", before=b"\1\2\3")]), "belong to no member"),
     "cut-inside.tar": (a_tar({"a.json": b'{"a": 1}' + b" " * 5000})[:2000], "unexpected end of data"),
     "operator.pt": (_calls("ops.acme.decrypt(self.weight)"), "not on our list"),

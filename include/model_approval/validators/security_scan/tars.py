@@ -12,6 +12,10 @@ from model_approval.validators.security_scan.windows import first_nonzero, windo
 
 _DEVICE = Rule("archive.link", Severity.HIGH, "pack plain files and folders alone")
 _BLOCK_BYTES = 512
+_EXTENDED = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_MAX_EXTENDED_BYTES = 1024**2
 
 
 class TarScanner:
@@ -19,6 +23,7 @@ class TarScanner:
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Scan every regular member; links and devices are findings. Raises Uncovered for what follows the end."""
+        _check_headers(blob)
         blob.stream.seek(0)
         names = MemberNames(blob, scan)
         end = 0
@@ -34,6 +39,20 @@ class TarScanner:
                 inside(blob, str(stray), window(blob.stream, stray, blob.size_bytes - stray), blob.size_bytes - stray)
             )
             raise Uncovered(f"bytes follow after the end of the tar archive, from {stray}")
+
+
+def _check_headers(blob: Blob) -> None:
+    """Refuse extended headers that tarfile would hold in memory whole. Raises Uncovered."""
+    at = 0
+    while at + _BLOCK_BYTES <= blob.size_bytes:
+        blob.stream.seek(at)
+        try:
+            info = tarfile.TarInfo.frombuf(blob.stream.read(_BLOCK_BYTES), "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            return  # the end, or damage that the reader meets again
+        if info.type in _EXTENDED and info.size > _MAX_EXTENDED_BYTES:
+            raise Uncovered(f"an extended header of {info.size} bytes")
+        at += _BLOCK_BYTES + -(-max(0, info.size) // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 def _scan_member(blob: Blob, scan: FileScan, member: tarfile.TarInfo, names: MemberNames) -> None:

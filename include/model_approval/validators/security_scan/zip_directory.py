@@ -23,8 +23,9 @@ _TAIL_BYTES = 65_535 + _END_BYTES
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_EXTRA = 1
 _UTF8_FLAG, _DESCRIPTOR_FLAG, _ENCRYPTED_FLAGS = 0x800, 0x8, 0x1 | 0x40 | 0x2000
-MAX_DIRECTORY_BYTES = 256 * 1024**2
-"""Two million members; a checkpoint of the largest models has a few thousand."""
+MAX_DIRECTORY_BYTES = 64 * 1024**2
+MAX_MEMBERS = 200_000
+"""A checkpoint of the largest models has a few thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,21 @@ def read_directory(stream: IO[bytes], size: int) -> Directory:
     """
     directory = Directory()
     count, length, offset, end = _find_end(stream, size, directory)
-    directory.start = start = end - length
-    base = start - offset
-    if start < 0 or base < 0:
+    start = end - length
+    if start < 0:
         raise Uncovered("not a zip file: its directory lies outside of it")
-    if length > MAX_DIRECTORY_BYTES:
-        raise Uncovered(f"a zip directory of more than {MAX_DIRECTORY_BYTES} bytes")
+    if length > MAX_DIRECTORY_BYTES or count > MAX_MEMBERS:
+        raise Uncovered(f"a zip directory of more than {MAX_DIRECTORY_BYTES} bytes or {MAX_MEMBERS} members")
+    base = start - offset
+    if base and length and (base < 0 or _starts_with(stream, offset, CENTRAL)):
+        # Some readers look where the end says, some right before the end.
+        directory.clashes.append(Clash("", "the directory is not where the end of the archive says", end))
+        if base > 0:
+            directory.strays.append((offset + length, end))
+            start, base = offset, 0
+    directory.start = start
     stream.seek(start)
-    entries = _read_entries(stream.read(length), count, base)
+    entries = _read_entries(stream.read(length), count, base, directory)
     directory.entries = [_with_local_header(stream, entry, directory) for entry in entries]
     _account(stream, directory)
     return directory
@@ -147,7 +155,7 @@ def _find_end(stream: IO[bytes], size: int, directory: Directory) -> tuple[int, 
     if tail.find(END, at + 1) >= 0:
         directory.clashes.append(Clash("", "a second end of the archive stands behind the first", tail_at + at))
     end = tail_at + at
-    wide = _find_end64(stream, end)
+    wide = _find_end64(stream, end, directory)
     if wide:
         count64, length64, offset64, end64 = wide
         for small, large, full in ((count, count64, _FULL16), (length, length64, _FULL32), (offset, offset64, _FULL32)):
@@ -159,7 +167,13 @@ def _find_end(stream: IO[bytes], size: int, directory: Directory) -> tuple[int, 
     return count, length, offset, end
 
 
-def _find_end64(stream: IO[bytes], end: int) -> tuple[int, int, int, int] | None:
+def _is_prefixed(record: bytes, at: int) -> bool:
+    """Whether all offsets lie before the bytes they mean, as when something was put before the archive."""
+    length, offset = struct.unpack("<2Q", record[40:56])
+    return bool(offset + length < at)
+
+
+def _find_end64(stream: IO[bytes], end: int, directory: Directory) -> tuple[int, int, int, int] | None:
     if end < _LOCATOR_BYTES + _END64_BYTES or not _starts_with(stream, end - _LOCATOR_BYTES, _LOCATOR):
         return None
     # Readers look right before the locator (Python) or where it points (others); it must be one place.
@@ -168,24 +182,32 @@ def _find_end64(stream: IO[bytes], end: int) -> tuple[int, int, int, int] | None
     record = stream.read(_END64_BYTES)
     if not record.startswith(_END64):
         raise Uncovered("not a zip file: its zip64 end is not where it should be")
+    stream.seek(end - _LOCATOR_BYTES + 8)
+    if int.from_bytes(stream.read(8), "little") != at and not _is_prefixed(record, at):
+        directory.clashes.append(Clash("", "the zip64 end is not where the archive says", at))
     count, length, offset = struct.unpack("<3Q", record[32:56])
     return count, length, offset, at
 
 
-def _read_entries(data: bytes, count: int, base: int) -> list[Entry]:
+def _read_entries(data: bytes, count: int, base: int, directory: Directory) -> list[Entry]:
+    """All members that some reader would see: some go by the count, some by the directory's length."""
     entries: list[Entry] = []
     at = 0
     while at < len(data):
         fields = data[at : at + _CENTRAL_BYTES]
         if len(fields) < _CENTRAL_BYTES or not fields.startswith(CENTRAL):
-            raise Uncovered(f"the zip directory is damaged at member {len(entries)}")
+            if not entries or len(entries) < count:
+                raise Uncovered(f"not a zip file: its directory is damaged at member {len(entries)}")
+            break
         name_end = at + _CENTRAL_BYTES + _u16(fields, 28)
         extra_end = name_end + _u16(fields, 30)
         raw = data[at + _CENTRAL_BYTES : name_end]
         entries.append(_entry(fields, raw, data[name_end:extra_end], base))
         at = extra_end + _u16(fields, 32)
-    if at != len(data) or len(entries) != count:
-        raise Uncovered(f"the zip directory has {len(entries)} members where its end says {count}")
+    # Old writers let the count overflow at 65,536.
+    if at != len(data) or (len(entries) - count) % 65_536:
+        what = f"the directory has {len(entries)} members or other bytes where its end says {count} members"
+        directory.clashes.append(Clash("", what, directory.start))
     return entries
 
 
@@ -213,8 +235,8 @@ def _extra(data: bytes, wanted: int) -> bytes:
 
 def _with_local_header(stream: IO[bytes], entry: Entry, directory: Directory) -> Entry:
     """The entry with the offset of its bytes; what header and directory disagree about is recorded."""
-    stream.seek(entry.at)
-    fields = stream.read(_LOCAL_BYTES)
+    stream.seek(max(0, entry.at))
+    fields = stream.read(_LOCAL_BYTES) if entry.at >= 0 else b""
     if len(fields) < _LOCAL_BYTES or not fields.startswith(LOCAL):
         directory.clashes.append(Clash(entry.name, "no header stands where the directory says", entry.at))
         return entry
