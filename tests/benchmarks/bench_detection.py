@@ -1,7 +1,7 @@
 """What our scan, picklescan and modelaudit catch of the malicious corpus, and which honest models they alarm about.
 
 `make bench ARGS='-k catch or alarm'`. Prints a table; further folders of samples can be named in
-`MODEL_APPROVAL_MALICIOUS` and `MODEL_APPROVAL_HONEST` (entries are files or folders, one a sample).
+`SCAN_CORPUS_MALICIOUS` and `SCAN_CORPUS_HONEST` (entries are files or folders, one a sample).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _folders(kind: str, tmp_path: Path) -> list[Path]:
         write_with(SAMPLES, kind, made)
         if python := torch_python():
             write_with(python, "torch", tmp_path / "torch")
-    named = os.environ.get(f"MODEL_APPROVAL_{kind.upper()}")
+    named = os.environ.get(f"SCAN_CORPUS_{kind.upper()}")
     return [made, *((tmp_path / "torch",) if (tmp_path / "torch").exists() else ()), *([Path(named)] if named else [])]
 
 

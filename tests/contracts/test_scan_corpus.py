@@ -80,7 +80,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
 def torch_saved(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
     python = torch_python()
     if python is None:
-        pytest.skip("no interpreter with torch; name one with MODEL_APPROVAL_TORCH_PYTHON")
+        pytest.skip("no interpreter with torch; name one with TORCH_PYTHON")
     folder = tmp_path_factory.mktemp("torch")
     return _scanned(write_with(python, "torch", folder), folder)
 

@@ -17,8 +17,8 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "jax", "PYTHONWARNINGS":
 
 
 def torch_python() -> Path | None:
-    """An interpreter with torch: `MODEL_APPROVAL_TORCH_PYTHON`, the samples', or the machine's; None if none has it."""
-    named = os.environ.get("MODEL_APPROVAL_TORCH_PYTHON")
+    """An interpreter with torch: `TORCH_PYTHON`, the samples', or the machine's; None if none has it."""
+    named = os.environ.get("TORCH_PYTHON")
     candidates = [named] if named else [str(SAMPLES), sys.executable, shutil.which("python3") or ""]
     for candidate in filter(None, candidates):
         probe = ["-c", "import importlib.util as i; raise SystemExit(i.find_spec('torch') is None)"]
