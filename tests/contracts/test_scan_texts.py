@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity
-from tests.support.models import a_pickle_that_calls, a_safetensors_file, a_torch_file, a_zip
+from tests.support.models import a_pickle_that_calls, a_torch_file, a_zip
 from tests.support.validation import evidence_about
 
 pytestmark = pytest.mark.contract
@@ -139,6 +139,12 @@ MLFLOW: dict[str, Sample] = {
     "flavour": ({"MLmodel": b"flavors:\n  acme: {x: 1}\n"}, "mlflow.flavor", MEDIUM),
 }
 
+
+def _with_metadata(**metadata: str) -> bytes:
+    header = _json({"__metadata__": metadata, "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}})
+    return len(header).to_bytes(8, "little") + header + b"x"
+
+
 PAYLOADS: dict[str, Sample] = {
     "pickle": ({"a.json": _json({"state": base64.b64encode(_BAD).decode()})}, "text.payload", HIGH),
     "pickle-inside": ({"a.json": _json({"s": base64.b64encode(_BAD).decode()})}, "pickle.dangerous-import", CRITICAL),
@@ -146,6 +152,8 @@ PAYLOADS: dict[str, Sample] = {
     "yaml": ({"a.yaml": b"s: !!binary |\n  " + base64.b64encode(_BAD) + b"\n"}, "pickle.dangerous-import", CRITICAL),
     "gzip": ({"a.md": base64.b64encode(gzip.compress(_BAD))}, "pickle.dangerous-import", CRITICAL),
     "lines": ({"a.txt": base64.encodebytes(_BAD + bytes(200))}, "text.payload", HIGH),
+    "metadata": ({"a.safetensors": _with_metadata(note=base64.b64encode(_BAD).decode())}, "text.payload", HIGH),
+    "metadata-secret": ({"a.safetensors": _with_metadata(token=f"hf_{_random(34)}")}, "secret.token", HIGH),
     "program": ({"a.csv": base64.b64encode(b"\x7fELF\x02\x01\x01" + bytes(60))}, "text.payload", HIGH),
     "code": ({"a.json": _json({"f": base64.b64encode(marshal.dumps((lambda x: x).__code__)).decode()})},
              "text.payload", HIGH),
@@ -219,7 +227,7 @@ HUGGING_FACE: dict[str, bytes] = {
     "preprocessor_config.json": _json({"image_mean": [0.5, 0.5, 0.5]}),
     "vocab.txt": b"[PAD]\nsecret\npassword\n##able\n",
     "merges.txt": b"#version: 0.2\ne v\n",
-    "model.safetensors": a_safetensors_file(),
+    "model.safetensors": _with_metadata(format="pt", total_parameters="1", modelspec="sai", ss_network_dim="4"),
     "model.safetensors.index.json": _json({"weight_map": {"a": "model.safetensors"}}),
     "pytorch_model.bin": a_torch_file(b"\x80\x02}q\x00."),
     "trainer_state.json": b'{"best_model_checkpoint": "/root/out/checkpoint-5", "loss": NaN}',

@@ -36,6 +36,7 @@ class SafetensorsScanner:
         if length > min(_MAX_HEADER_BYTES, blob.size_bytes - 8):
             raise Uncovered("the header is longer than the file")
         header = json.loads(blob.stream.read(length), object_pairs_hook=_no_duplicates)
+        _check_metadata(header.get("__metadata__"), blob, scan)
         spans = sorted(_span(name, tensor) for name, tensor in header.items() if name != "__metadata__")
         at = 0
         for begin, end, name in spans:
@@ -44,6 +45,14 @@ class SafetensorsScanner:
             at = end
         if 8 + length + at != blob.size_bytes:
             raise Uncovered(f"{blob.size_bytes} bytes where the header accounts for {8 + length + at}")
+
+
+def _check_metadata(metadata: JsonValue, blob: Blob, scan: FileScan) -> None:
+    if isinstance(metadata, dict) and set(metadata) - {"format"}:
+        # Imported here: most files say no more than their framework, and what searches texts takes its time to start.
+        from model_approval.validators.security_scan.metadata_texts import check_metadata
+
+        check_metadata(metadata, blob, scan)
 
 
 def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

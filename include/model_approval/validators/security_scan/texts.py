@@ -35,8 +35,8 @@ _SETTING = re.compile(
     re.MULTILINE,
 )
 _FORMULA_WORDS = (
-    "cmd", "powershell", "mshta", "rundll32", "dde", "hyperlink", "webservice", "importxml", "importdata", "importrange",
-    "exec(", "call(", "|",
+    "cmd", "powershell", "mshta", "rundll32", "dde", "hyperlink", "webservice", "importxml", "importdata",
+    "importrange", "exec(", "call(", "|",
 )  # fmt: skip
 _CELL = re.compile(
     r"(?:^|[,;\t\n])\"?\s{0,3}[=+@-][^\n,;\t]{0,20}?(?:cmd|powershell|mshta|rundll32|\bDDE(?:AUTO)?\b|HYPERLINK\s*\("
