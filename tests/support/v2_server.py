@@ -55,6 +55,13 @@ class V2Server:
     infer: Callable[[str, bytes], bytes] = doubled
     metadata: dict[str, object] = field(default_factory=lambda: dict(METADATA))
     asked: int = 0
+    connections: list[socket.socket] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        """Close all connections, as a server does with idle ones."""
+        for connection in self.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
 
     def answer(self, head: str, body: bytes) -> bytes:
         """The answer to any request."""
@@ -87,6 +94,7 @@ def _accept(listener: socket.socket, server: V2Server) -> None:
             connection, _ = listener.accept()
         except OSError:
             return
+        server.connections.append(connection)
         threading.Thread(target=_talk, args=(connection, server), daemon=True).start()
 
 

@@ -128,3 +128,16 @@ def test_strings_survive_the_wire() -> None:
 def test_an_answer_that_breaks_the_protocol_is_no_output(header: bytes) -> None:
     with pytest.raises(EvidenceError, match="candidate"):
         decode_infer(header + b"\x09\x00\x00\x00\x00\x00\x00\x00", len(header), who="candidate")
+
+
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_made_anew(
+    server: V2Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_approval.validators.gpu_benchmark.endpoint._IDLE_S", -1.0)
+    server.infer, honest = (lambda head, body: http(200, b"last", "Connection: keep-alive\r\n")), server.infer
+    endpoint = Endpoint.at(server.where, timeout_s=5.0)
+    endpoint.infer(endpoint.prepare(_X))
+    server.hang_up()
+    server.infer = honest
+    assert endpoint.infer(endpoint.prepare(_X)).status == 200
+    endpoint.close()

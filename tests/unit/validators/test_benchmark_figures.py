@@ -136,6 +136,9 @@ class Model:
         self.now_s += sum(taken) / 1000
         return taken
 
+    def start(self, choice: float) -> None:
+        raise NotImplementedError
+
     def burst(self, queries: int) -> float:
         raise NotImplementedError
 

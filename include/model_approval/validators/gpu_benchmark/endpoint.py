@@ -30,6 +30,8 @@ from model_approval.validators.gpu_benchmark.open_inference import (
 )
 
 DEFAULT_TIMEOUT_S = 60.0
+_IDLE_S = 1.0
+"""Unused for longer than this, a connection is looked at before it is used again."""
 _BLOCK = 256 * 1024
 _MAX_HEAD = 64 * 1024
 _MAX_BODY = 1024**3
@@ -91,6 +93,7 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with each request, for example an authorization."""
     _socket: socket.socket | None = field(default=None, repr=False)
+    _used: float = field(default=0.0, repr=False)
 
     @classmethod
     def at(cls, where: str, **fields: object) -> Endpoint:
@@ -192,8 +195,12 @@ class Endpoint:
             self._socket = None
 
     def _connected(self) -> socket.socket:
+        now = time.monotonic()
+        if self._socket is not None and now - self._used > _IDLE_S and _is_over(self._socket):
+            self.close()
         if self._socket is None:
             self._socket = _connect(self.where, self.who, self.timeout_s)
+        self._used = now
         return self._socket
 
     def _checked(self, answer: Answer) -> Answer:
@@ -226,6 +233,16 @@ class Endpoint:
         if isinstance(err, TimeoutError | BlockingIOError):  # the latter by SO_RCVTIMEO
             return ServerGoneError(f"{self.who}: no answer within {self.timeout_s:g} s")
         return ServerGoneError(f"{self.who}: the connection to the model's server broke: {err}")
+
+
+def _is_over(connection: socket.socket) -> bool:
+    """Whether the other side has closed a connection that was idle for long, as servers may."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except (BlockingIOError, ValueError):  # nothing there, so it is open; encrypted ones cannot be looked into
+        return False
+    except OSError:
+        return True
 
 
 def _connect(where: str, who: str, timeout_s: float) -> socket.socket:

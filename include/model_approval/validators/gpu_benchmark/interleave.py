@@ -28,6 +28,10 @@ class Asked(Protocol):
 
     name: str
 
+    def start(self, choice: float) -> None:
+        """Ask once without counting, since caches hold the other model; `choice` (0 up to 1) decides the processor."""
+        ...
+
     def block(self, queries: int) -> list[float]:
         """Ask one after the other; milliseconds each."""
         ...
@@ -137,9 +141,11 @@ def _round(first: Asked, second: Asked, block: int, order: random.Random) -> tup
     """Blocks beside blocks and bursts beside bursts: the shorter the time between the two, the more they have alike."""
     streams = (first, second)
     latencies, rates = [[0.0], [0.0]], [0.0, 0.0]
+    place = order.random()
     for number in order.sample((0, 1), 2):
-        streams[number].block(1)  # does not count: the processor's caches still hold the other model
+        streams[number].start(place)
         latencies[number] = streams[number].block(block)
     for number in order.sample((0, 1), 2):
+        streams[number].start(place)
         rates[number] = streams[number].burst(max(_FEWEST_IN_BURST, block))
     return Block(latencies[0], rates[0]), Block(latencies[1], rates[1])

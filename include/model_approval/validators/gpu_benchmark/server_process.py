@@ -44,6 +44,8 @@ class ServerProcess:
     log: Path
     started: float
     status_fd: int
+    tasks_fd: int
+    """The folder of /proc that lists its threads."""
     load_s: float = 0.0
 
     @classmethod
@@ -71,7 +73,8 @@ class ServerProcess:
                 cwd=folder,
             )
         status_fd = os.open(f"/proc/{process.pid}/status", os.O_RDONLY | os.O_CLOEXEC)
-        return cls(name, where, process, log, time.perf_counter(), status_fd)
+        tasks_fd = os.open(f"/proc/{process.pid}/task", os.O_RDONLY | os.O_CLOEXEC)
+        return cls(name, where, process, log, time.perf_counter(), status_fd, tasks_fd)
 
     def endpoint(self, *, model: str = "model", timeout_s: float = 60.0) -> Endpoint:
         """A connection to it."""
@@ -149,6 +152,7 @@ class ServerProcess:
             return
         self.process.wait()
         os.close(self.status_fd)
+        os.close(self.tasks_fd)
 
 
 def _short(path: Path) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import TypeVar
 
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint, Prepared
+from model_approval.validators.gpu_benchmark.placement import Placement
 
 ItemT = TypeVar("ItemT")
 
@@ -16,7 +18,15 @@ ItemT = TypeVar("ItemT")
 class Stream:
     """The measuring side of one model (`interleave.Asked`, and what LoadGen's scenarios ask through)."""
 
-    def __init__(self, name: str, endpoint: Endpoint, prepared: Sequence[Prepared], *, in_flight: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        prepared: Sequence[Prepared],
+        *,
+        in_flight: int,
+        placement: Placement | None = None,
+    ) -> None:
         """Nothing is sent yet.
 
         Args:
@@ -24,15 +34,22 @@ class Stream:
             endpoint: A connection to the model's server; more are made from it.
             prepared: Different requests, asked in turn: one alone would live in the processor's cache.
             in_flight: How many requests are under way at a time where throughput is measured.
+            placement: The server's threads, where they can be moved.
         """
         self.name, self.prepared = name, tuple(prepared)
         self.endpoint = endpoint
         self._pool = [endpoint, *(endpoint.another() for _ in range(in_flight - 1))]
-        self._turn = 0
+        self._turn, self._placement = 0, placement
 
     def again(self, name: str) -> Stream:
         """Another stream to the same server, with connections of its own."""
-        return Stream(name, self.endpoint.another(), self.prepared, in_flight=len(self._pool))
+        again = self.endpoint.another()
+        return Stream(name, again, self.prepared, in_flight=len(self._pool), placement=self._placement)
+
+    def start(self, choice: float) -> None:
+        """Ask once without counting, client and server on the processor that `choice` (0 up to 1) decides."""
+        with self._placement.together(choice) if self._placement else nullcontext():
+            self.endpoint.time(self._next())
 
     def block(self, queries: int) -> list[float]:
         """Ask one after the other; milliseconds each. Raises EvidenceError when the model fails on a request."""
