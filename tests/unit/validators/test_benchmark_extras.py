@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Metric, Severity
+from model_approval.policy.schema import Check
 from model_approval.validators.contract import Report, Task
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
 from model_approval.validators.gpu_benchmark.extras import Extras, Ground, extras
 from model_approval.validators.gpu_benchmark.parameters import Parameters
+from tests.support.reference import DOCS
 from tests.support.v2_server import V2Server, doubled, http, v2_server
 from tests.support.validation import a_validator_input
 
@@ -123,6 +127,16 @@ def test_what_they_brought_stands_beside_the_rest_of_the_report() -> None:
     report = found.added_to(Report(metrics=(latency,), environment={"cpu": "c"}, limitations=("l1",)))
     assert report.metrics == (latency, accuracy)
     assert (report.environment, report.limitations) == ({"cpu": "c", "holdout": "h"}, ("l1", "l2"))
+
+
+def test_the_examples_in_the_documents_are_taken_as_they_stand() -> None:
+    page = (DOCS / "benchmark-extras.md").read_text(encoding="utf-8")
+    whole, parameters = (YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    check = Check.model_validate({**whole["checks"][0], "resources": {"cpu": "1", "memory": "1Gi"}})
+    assert Parameters.model_validate(check.parameters).holdout is not None
+    assert Parameters.model_validate(parameters["parameters"]).only_streams
+    measured = {"accuracy": "fraction", "memory_growth": "MiB/min"}
+    assert {rule.limit.metric: rule.limit.unit for rule in check.rules if rule.limit} == measured
 
 
 @pytest.mark.parametrize(
