@@ -62,6 +62,15 @@ def test_a_signature_by_a_named_key_is_verified_and_its_signer_is_in_the_evidenc
     assert evidence.environment["confinement.seccomp"].startswith("in force")
 
 
+def test_an_accepted_forgery_is_not_the_acceptance_of_the_next(model, keys):
+    (model / "weights/a.txt").write_bytes(b"First")
+    first = scan(model, keys=[keys.public]).findings
+    (model / "weights/a.txt").write_bytes(b"Second")
+    second = scan(model, keys=[keys.public]).findings
+    assert [one.rule for one in (*first, *second)] == ["signature.invalid"] * 2
+    assert first[0].fingerprint != second[0].fingerprint
+
+
 def test_one_of_several_keys_is_enough(model, keys, tmp_path):
     other = make_keys(tmp_path, "other")
     assert rules(scan(model, keys=[other.public, keys.public])) == []

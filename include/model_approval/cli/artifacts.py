@@ -42,6 +42,7 @@ def scan(
     timeout_s: Annotated[int, typer.Option(help="Seconds before the scan counts as errored.")] = 3600,
     model: scan_options.ModelOption = "",
     osv: scan_options.OsvOption = None,
+    signed_by: scan_options.SignedByOption = None,
     vex: scan_options.VexOption = None,
     vex_output: scan_options.VexOutputOption = None,
     sarif: scan_options.SarifOption = None,
@@ -49,7 +50,9 @@ def scan(
     as_json: bool = JsonOption,
 ) -> None:
     """Scan files as the security check does. Exit code: 0 passed, 1 failed, 3 inconclusive or errored."""
-    launched = Launch("security_scan", path, scan_options.parameters(model=model, osv=osv), timeout_s)
+    launched = Launch(
+        "security_scan", path, scan_options.parameters(model=model, osv=osv, signed_by=signed_by or ()), timeout_s
+    )
     from model_approval.cli import artifact_report, exchange
 
     outputs = exchange.Outputs(sarif=sarif, vex=vex_output, sbom=sbom)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,11 +30,19 @@ OsvOption = Annotated[
         help="Known vulnerabilities: an imported database, or an OSV export.",
     ),
 ]
+SignedByOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--signed-by", exists=True, dir_okay=False, help="Public key (PEM) that must have signed; repeatable."
+    ),
+]
 
 
-def parameters(*, model: str, osv: Path | None) -> dict[str, JsonValue]:
+def parameters(*, model: str, osv: Path | None, signed_by: Sequence[Path]) -> dict[str, JsonValue]:
     """The check's parameters, as the options set them."""
     given: dict[str, JsonValue] = {}
+    if signed_by:
+        given["signature"] = {"required": True, "keys": [path.read_text(errors="replace") for path in signed_by]}
     if model:
         given["model"] = model
     if osv:

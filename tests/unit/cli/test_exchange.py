@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.advisories import an_advisory, write_export
+from tests.support.models import write_folder
+from tests.support.signed_models import make_keys, sign
 from tests.unit.cli.test_commands import run
 
 pytestmark = pytest.mark.unit
@@ -137,3 +139,14 @@ def test_a_broken_export_is_not_imported(tmp_path):
     done = run("vulnerabilities", "import", str(tmp_path / "all.zip"), str(tmp_path / "index"))
     assert (done.returncode, (tmp_path / "index").exists()) == (3, False)
     assert "neither a folder, a zip nor an index" in done.stderr
+
+
+def test_a_model_must_be_signed_by_the_key_that_is_named(tmp_path):
+    model = write_folder(tmp_path / "model", {"weights.json": b"[1]"})
+    keys = make_keys(tmp_path)
+    public = tmp_path / "signer.pem"
+    public.write_text(keys.public)
+    assert scan(model, "--signed-by", public)[1]["verdict"] == "failed"
+    sign(model, keys)
+    code, found = scan(model, "--signed-by", public)
+    assert (code, found["evidence"]["environment"]["signature"][:21]) == (0, "verified: key sha256:")

@@ -20,7 +20,8 @@ def test_the_code_has_rules():
 
 
 def test_every_rule_says_what_it_means():
-    assert [name for name in IDS if name not in MEANINGS] == [], "say in domain/rule_words.py what these rules mean"
+    own = [name for name in IDS if not name.endswith(".*")]
+    assert [name for name in own if name not in MEANINGS] == [], "say in domain/rule_words.py what these rules mean"
 
 
 def test_no_meaning_is_left_of_a_rule_that_is_gone():
@@ -38,5 +39,5 @@ def rule_table() -> str:
 
 
 def test_the_page_lists_every_rule_by_its_id():
-    listed = re.findall(r"^\| `([a-z0-9]+\.[a-z0-9-]+)` \|", rule_table(), re.MULTILINE)
+    listed = re.findall(r"^\| `([a-z0-9]+\.[a-z0-9*-]+)` \|", rule_table(), re.MULTILINE)
     assert listed == IDS, "run: python -m tests.support.reference"

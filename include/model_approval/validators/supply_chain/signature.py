@@ -49,13 +49,18 @@ def check_signature(inspection: Inspection) -> None:
         path = inspection.path_of(SIGNATURE_FILE)
         signed = verify_bundle(path, inspection.task.artifact_path, rules, Path(inspection.task.scratch))
     except UnknownSignerError as why:
-        inspection.report(_UNKNOWN, f"the signature does not count: {why}", file=SIGNATURE_FILE)
+        _refuse(inspection, _UNKNOWN, f"the signature does not count: {why}")
         inspection.environment["signature"] = "unknown signer"
     except InvalidSignatureError as why:
-        inspection.report(_INVALID, f"the signature does not hold: {why}", file=SIGNATURE_FILE)
+        _refuse(inspection, _INVALID, f"the signature does not hold: {why}")
         inspection.environment["signature"] = "invalid"
     else:
         _compare(inspection, signed, manifest)
+
+
+def _refuse(inspection: Inspection, rule: Rule, message: str) -> None:
+    # The subject is these bytes: somebody may accept them, and has then not accepted the next forged signature.
+    inspection.report(rule, message, file=SIGNATURE_FILE, subject=inspection.task.input.manifest.artifact_digest)
 
 
 def _compare(inspection: Inspection, signed: Signed, manifest: ArtifactManifest) -> None:
@@ -65,7 +70,7 @@ def _compare(inspection: Inspection, signed: Signed, manifest: ArtifactManifest)
         both = sorted(signed.files.keys() & pinned.keys())
         wrong += [f"{path} has other bytes" for path in both if signed.files[path] != pinned[path]]
     if wrong:
-        inspection.report(_INVALID, f"the files are not the signed ones: {some(wrong)}", file=SIGNATURE_FILE)
+        _refuse(inspection, _INVALID, f"the files are not the signed ones: {some(wrong)}")
     unsigned = sorted(pinned.keys() - signed.files.keys())
     for path in unsigned:
         rule = _BOOKKEEPING if path.split("/")[0] in (".git", ".gitattributes", ".github", ".gitignore") else _UNSIGNED
