@@ -14,6 +14,7 @@ from model_approval.validators.security_scan.dependencies import (
     read_python_env,
     read_requirements,
 )
+from model_approval.validators.security_scan.dependency_names import is_requirements_file
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _PIN = "name packages and exact versions of the registry that the serving environment uses"
@@ -43,12 +44,6 @@ _RULES: dict[OddityKind, tuple[Severity, str, bool]] = {
     OddityKind.UNREADABLE: (Severity.MEDIUM, "is no name and version of a package", True),
 }
 """Severity, meaning, and whether what it leads to stays unknown."""
-
-
-def is_requirements_file(name: str) -> bool:
-    """Whether pip would be given a file of this name."""
-    stem = PurePosixPath(name).name.lower()
-    return stem.endswith((".txt", ".in")) and stem.startswith(("requirements", "constraints"))
 
 
 def check_dependency_list(text: str, blob: Blob, scan: FileScan) -> None:

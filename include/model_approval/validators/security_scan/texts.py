@@ -17,7 +17,7 @@ from model_approval.validators.security_scan.config_values import (
     judge,
     record,
 )
-from model_approval.validators.security_scan.dependency_lists import check_dependency_list, is_requirements_file
+from model_approval.validators.security_scan.dependency_names import is_requirements_file
 from model_approval.validators.security_scan.embedded_payloads import find_payloads
 from model_approval.validators.security_scan.embedded_secrets import find_secrets
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
@@ -62,6 +62,9 @@ class TextScanner:
         kind, name = detect_format(blob.name, blob.head()), PurePosixPath(blob.name).name.lower()
         suffix = PurePosixPath(name).suffix
         if is_requirements_file(name):
+            # Imported here: it brings readers of versions along, which take their time to start.
+            from model_approval.validators.security_scan.dependency_lists import check_dependency_list
+
             check_dependency_list(read_text(blob, _MAX_LIST_BYTES), blob, scan)
         blob.stream.seek(0)
         for block in text_blocks(blob):

@@ -14,7 +14,7 @@ from model_approval.validators.security_scan.config_values import (
     judge,
     record,
 )
-from model_approval.validators.security_scan.dependency_lists import check_dependency_list
+from model_approval.validators.security_scan.dependency_names import is_environment_file
 from model_approval.validators.security_scan.embedded_payloads import find_payloads
 from model_approval.validators.security_scan.embedded_secrets import find_secrets
 from model_approval.validators.security_scan.mlflow_models import check_mlmodel
@@ -36,7 +36,6 @@ _KEY = re.compile(
     re.I | re.M,
 )
 """Keys by which loaders run code, as in JSON, and quoted keys with escapes, which could spell any of them."""
-_CONDA = re.compile(r"^(conda|environment|env)[\w.-]*\.ya?ml$|^conda_env|^python_env\.ya?ml$", re.IGNORECASE)
 
 
 class YamlScanner:
@@ -75,8 +74,10 @@ def _judge_values(blob: Blob, scan: FileScan, text: str) -> None:
             from model_approval.validators.security_scan.jinja_templates import check_template
 
             check_template(blob, scan, leaf.value, where="chat_template")
-    name = PurePosixPath(blob.name).name
-    if name.lower() == "mlmodel":
+    if PurePosixPath(blob.name).name.lower() == "mlmodel":
         check_mlmodel(values, blob, scan)
-    elif _CONDA.match(name):
+    elif is_environment_file(blob.name):
+        # Imported here: it brings readers of versions along, which take their time to start.
+        from model_approval.validators.security_scan.dependency_lists import check_dependency_list
+
         check_dependency_list(text, blob, scan)
