@@ -17,6 +17,7 @@ import numpy as np
 from model_approval.domain.evidence import Severity
 from model_approval.domain.formats import detect_format
 from model_approval.validators.contract import plain_line
+from model_approval.validators.security_scan.hdf5_heaps import check_heaps
 from model_approval.validators.security_scan.keras_config import check_keras_text
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
@@ -48,6 +49,7 @@ class Hdf5Scanner:
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Walk all groups, datasets and attributes. Raises OSError or ValueError for damage, Uncovered for too much."""
+        check_heaps(blob)
         blob.stream.seek(0)
         try:
             with h5py.File(blob.stream, "r", rdcc_nbytes=1024**2) as file:
