@@ -30,8 +30,9 @@ _GOOD = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [
 
 def _an_echo_model() -> bytes:
     """Every type in, the same out."""
-    inputs = [helper.make_tensor_value_info(f"in_{kind}", onnx_kind, [None]) for kind, (onnx_kind, _) in _KINDS.items()]
-    outputs = [helper.make_tensor_value_info(f"out_{kind}", onnx_kind, [None]) for kind, (onnx_kind, _) in _KINDS.items()]
+    kinds = {kind: onnx_kind for kind, (onnx_kind, _) in _KINDS.items()}
+    inputs = [helper.make_tensor_value_info(f"in_{kind}", onnx_kind, [None]) for kind, onnx_kind in kinds.items()]
+    outputs = [helper.make_tensor_value_info(f"out_{kind}", onnx_kind, [None]) for kind, onnx_kind in kinds.items()]
     nodes = [helper.make_node("Identity", [f"in_{kind}"], [f"out_{kind}"]) for kind in _KINDS]
     graph = helper.make_graph(nodes, "echo", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -130,8 +131,7 @@ def test_requests_on_one_connection_are_answered_one_by_one_even_when_sent_at_on
     with server.connect() as client:
         for rows in (1, 2, 1, 3):
             values = np.full((rows, 4), rows, np.float32)
-            described = {"name": "x", "datatype": "FP32", "shape": [rows, 4], "parameters": {"binary_data_size": 16 * rows}}
-            header = json.dumps({"inputs": [described]}).encode()
+            header = json.dumps(_binary([rows, 4], 16 * rows)).encode()
             data = request("POST", INFER, header + values.tobytes(), Inference_Header_Content_Length=str(len(header)))
             client.sendall(data)
             answers.append(read_answer(client).document["outputs"][0])
@@ -145,7 +145,7 @@ def test_requests_on_one_connection_are_answered_one_by_one_even_when_sent_at_on
 
 
 def test_every_datatype_comes_back_as_it_went(tmp_path) -> None:
-    values = {kind: np.array([0, 1, 1], dtype) for kind, (_, dtype) in _KINDS.items()}
+    values: dict[str, np.ndarray] = {kind: np.array([0, 1, 1], dtype) for kind, (_, dtype) in _KINDS.items()}
     artifact = write_folder(tmp_path / "artifact", {"model.onnx": _an_echo_model()})
     blobs = {kind: value.tobytes() for kind, value in values.items()}
     blobs["BYTES"] = b"".join(struct.pack("<I", len(word)) + word for word in (b"", b"a", "\u00fc\u4e16".encode()))
@@ -229,7 +229,9 @@ def test_large_finite_values_are_not_taken_for_infinite(server: UnixServer) -> N
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 500_000, b'{"inputs": ' * 50_000, b"1" * 5_000, b"NaN"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[" * 500_000, b'{"inputs": ' * 50_000, b"1" * 5_000, b"NaN"]
+)
 def test_a_body_that_is_no_json_is_refused(server: UnixServer, body: bytes) -> None:
     answer = server.ask("POST", INFER, body)
     assert answer.status == 400
@@ -283,7 +285,8 @@ def test_a_request_that_is_no_http_is_refused_and_the_connection_ends(
 
 def test_a_body_in_chunks_is_a_body(server: UnixServer) -> None:
     body = json.dumps(_GOOD).encode()
-    chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\nTrailer: x\r\n\r\n"
+    chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:]))
+    chunks += b"0\r\nTrailer: x\r\n\r\n"
     with server.connect() as client:
         client.sendall(f"POST {INFER} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks)
         assert read_answer(client).status == 200
@@ -315,8 +318,8 @@ def test_many_clients_at_once_are_all_answered(server: UnixServer) -> None:
             found = []
             for _ in range(20):
                 header = json.dumps(_binary([1, 4], 16)).encode()
-                length = str(len(header))
-                client.sendall(request("POST", INFER, header + values.tobytes(), Inference_Header_Content_Length=length))
+                fields = {"Inference_Header_Content_Length": str(len(header))}
+                client.sendall(request("POST", INFER, header + values.tobytes(), **fields))
                 found.append(read_answer(client).document["outputs"][0]["data"])
         assert all(item == found[0] for item in found)
         return list(found[0])
@@ -341,15 +344,15 @@ def test_a_connection_too_many_replaces_the_one_that_has_waited_longest(tmp_path
 def test_a_model_that_fails_answers_an_error_and_goes_on(tmp_path) -> None:
     artifact = write_folder(tmp_path / "artifact", {"model.onnx": _a_model_that_fails()})
 
-    def ask(size: int) -> object:
+    def ask(server: UnixServer, size: int) -> int:
         inputs = [
             {"name": "x", "datatype": "FP32", "shape": [4], "data": [1, 2, 3, 4]},
             {"name": "n", "datatype": "INT64", "shape": [1], "data": [size]},
         ]
-        return server.infer({"inputs": inputs})
+        return server.infer({"inputs": inputs}).status
 
     with unix_server(tmp_path, artifact) as server:
-        assert [ask(size).status for size in (4, 3, -7, 4)] == [200, 500, 500, 200]  # type: ignore[attr-defined]
+        assert [ask(server, size) for size in (4, 3, -7, 4)] == [200, 500, 500, 200]
 
 
 def test_refused_requests_leave_no_memory_behind(server: UnixServer) -> None:

@@ -37,6 +37,8 @@ _FILE_BYTES = 1024**2
 _OPEN_FILES = 4096
 _DEFAULT_BODY_MIB = 64
 _NEEDED_FOR_CODE = ("confinement.landlock", "confinement.seccomp")
+_FOR_CODE = (Path("/proc/self/maps"),)
+"""scikit-learn finds its thread pools in its own memory map."""
 _GPU_CONTROL = Path("/dev/nvidiactl")
 
 
@@ -109,7 +111,8 @@ def _confine(given: argparse.Namespace) -> dict[str, str]:
         unix_sockets=_GPU_CONTROL.exists(),
     )
     writable = (given.scratch,) if given.scratch else ()
-    locks = confine(bounds, Reach(readable=(given.artifact,), writable=writable), cpu_s=None)
+    readable = (given.artifact, *(_FOR_CODE if given.allow_code else ()))
+    locks = confine(bounds, Reach(readable=readable, writable=writable), cpu_s=None)
     for lock, state in locks.items():
         log.info("%s %s", lock, state)
     return locks

@@ -117,7 +117,12 @@ class Connection:
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD_BYTES:
                 return self._refuse(Refusal(431, f"the head is longer than {MAX_HEAD_BYTES} bytes"))
-            block = self._socket.recv(_BLOCK)
+            try:
+                block = self._socket.recv(_BLOCK)
+            except BlockingIOError:  # the kernel's time-out
+                if not data:
+                    return 0
+                return self._refuse(Refusal(408, f"nothing came for {self._timeouts.idle_s:g} s"))
             if not block:
                 return 0
             now = time.monotonic()

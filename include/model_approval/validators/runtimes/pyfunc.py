@@ -7,6 +7,7 @@ a column, shape [rows], and put together to a DataFrame. Strings travel as BYTES
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ class PyfuncRuntime:
         Raises:
             EvidenceError: No mlflow here, or the model does not load.
         """
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read at the first import
         try:
             mlflow = importlib.import_module("mlflow")
             pyfunc = importlib.import_module("mlflow.pyfunc")
