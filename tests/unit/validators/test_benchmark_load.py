@@ -117,7 +117,9 @@ def _memory(at: Callable[[int], float]) -> Callable[[], int]:
 
 
 def test_a_leak_has_its_slope_by_time_and_by_request(endpoint: Endpoint) -> None:
-    found = soak(endpoint, _SEVERAL, _memory(lambda look: 100 + 0.1 * look), SoakParameters(duration_s=60), Clock(0.15))
+    found = soak(
+        endpoint, _SEVERAL, _memory(lambda look: 100 + 0.1 * look), SoakParameters(duration_s=60), clock=Clock(0.15)
+    )
     metrics = _by_name(found.metrics)
     growth_by_minute = metrics["memory_growth"]
     assert growth_by_minute.unit == "MiB/min"
@@ -129,9 +131,17 @@ def test_a_leak_has_its_slope_by_time_and_by_request(endpoint: Endpoint) -> None
 
 def test_memory_that_grows_at_the_start_alone_does_not_grow(endpoint: Endpoint) -> None:
     memory = _memory(lambda look: 100 + min(look, 80))
-    metrics = _by_name(soak(endpoint, _SEVERAL, memory, SoakParameters(duration_s=60), Clock(0.15)).metrics)
+    metrics = _by_name(soak(endpoint, _SEVERAL, memory, SoakParameters(duration_s=60), clock=Clock(0.15)).metrics)
     assert metrics["memory_growth"].value == 0
     assert (metrics["memory_growth"].low, metrics["memory_growth"].high) == (0, 0)
+
+
+def test_the_gpus_memory_has_its_own_slope(endpoint: Endpoint) -> None:
+    host, gpu = _memory(lambda look: 100), _memory(lambda look: 8000 + look)
+    found = soak(endpoint, _SEVERAL, host, SoakParameters(duration_s=60), gpu_bytes=gpu, clock=Clock(0.15))
+    metrics = _by_name(found.metrics)
+    assert metrics["memory_growth"].value == 0
+    assert metrics["gpu_memory_growth"].value == pytest.approx(400, rel=0.05)
 
 
 @given(st.floats(0.01, 5), st.integers(0, 2**32))

@@ -64,6 +64,7 @@ class Ground:
         candidate: The server of the candidate.
         champion: The server of the champion, if there is one.
         launcher: Starts more servers of the candidate; needed for cold starts alone.
+        gpu_bytes: Memory in use on the GPU now, where there is one.
     """
 
     task: Task
@@ -71,6 +72,7 @@ class Ground:
     candidate: Server
     champion: Server | None = None
     launcher: Starts | None = None
+    gpu_bytes: Callable[[], int] | None = None
 
 
 @dataclass
@@ -196,7 +198,8 @@ class _Work:
 
     def soak(self) -> None:
         assert self._asked.soak
-        brought = soak(self.endpoint, self._inputs(), self.ground.candidate.memory_bytes, self._asked.soak)
+        memory, gpu = self.ground.candidate.memory_bytes, self.ground.gpu_bytes
+        brought = soak(self.endpoint, self._inputs(), memory, self._asked.soak, gpu_bytes=gpu)
         self.found.metrics += brought.metrics
         self.found.limitations += brought.limitations
         seconds = self._asked.soak.duration_s

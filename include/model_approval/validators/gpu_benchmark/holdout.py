@@ -26,7 +26,8 @@ from model_approval.validators.gpu_benchmark.open_inference import DATATYPES, Ar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MAX_BYTES = 256 * 1024**2
+_MAX_BYTES = 64 * 1024**2
+"""Its cells take some ten times as much memory while they are text."""
 _HINT = "mend the file, or the check's parameter `holdout`"
 
 

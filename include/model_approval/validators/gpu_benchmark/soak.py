@@ -19,6 +19,8 @@ _TRANSIENT = 0.25
 _FEWEST = 30
 _SHORTEST_S = 10.0
 """In less, the first growth of an allocator looks like a leak of hundreds of MiB a minute."""
+_REQUESTS_A_CONNECTION = 100
+"""Then a new one is made: what a server keeps of each connection would not show on a single one."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Sample:
     at_s: float
     requests: int
     memory_bytes: int
+    gpu_bytes: int = 0
+    """Memory in use on the GPU, by whomever."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ def soak(
     inputs: Sequence[Arrays],
     memory_bytes: Callable[[], int],
     wanted: SoakParameters,
+    *,
+    gpu_bytes: Callable[[], int] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Soak:
     """Ask without a pause for the wanted time, and look at the server's memory in between.
@@ -52,6 +58,7 @@ def soak(
         inputs: Requests, asked in turn.
         memory_bytes: The server's resident memory now.
         wanted: How long.
+        gpu_bytes: Memory in use on the GPU now, where there is one; the champion's server is idle meanwhile.
         clock: Seconds.
 
     Raises:
@@ -61,9 +68,11 @@ def soak(
     start, count, samples = clock(), 0, list[Sample]()
     while (now := clock() - start) < wanted.duration_s:
         if now >= len(samples) * wanted.duration_s / _SAMPLES:
-            samples.append(Sample(now, count, memory_bytes()))
+            samples.append(Sample(now, count, memory_bytes(), gpu_bytes() if gpu_bytes else 0))
         endpoint.infer(next(requests))
         count += 1
+        if count % _REQUESTS_A_CONNECTION == 0:
+            endpoint.close()
     return growth(samples)
 
 
@@ -73,24 +82,26 @@ def growth(samples: Sequence[Sample]) -> Soak:
         return Soak(limitations=("memory growth was not measured: the server's process cannot be seen",))
     lasted = samples[-1].at_s if samples else 0.0
     settled = [sample for sample in samples if sample.at_s >= _TRANSIENT * lasted]
-    if len(settled) < _FEWEST or lasted < _SHORTEST_S or settled[-1].requests == settled[0].requests:
+    if len(settled) < _FEWEST or lasted < _SHORTEST_S or settled[-1].requests < settled[0].requests + 2:
         reason = f"the soak of {lasted:.3g} s and {len(settled)} samples after its start is too short to tell"
         wish = f"memory growth: {reason}; it takes {_SHORTEST_S:g} s and {_FEWEST} samples (parameter `soak`)"
         return Soak(limitations=(wish,))
-    return Soak((_trend(settled, by_request=False), _trend(settled, by_request=True)))
+    host = [sample.memory_bytes for sample in settled]
+    minutes = [sample.at_s / 60 for sample in settled]
+    thousands = [sample.requests / 1000 for sample in settled]
+    metrics = [
+        _trend("memory_growth", "MiB/min", minutes, host),
+        _trend("memory_growth_by_request", "MiB/1000 requests", thousands, host),
+    ]
+    if any(sample.gpu_bytes for sample in settled):
+        metrics.append(_trend("gpu_memory_growth", "MiB/min", minutes, [sample.gpu_bytes for sample in settled]))
+    return Soak(tuple(metrics))
 
 
-def _trend(settled: Sequence[Sample], *, by_request: bool) -> Metric:
+def _trend(name: str, unit: str, along: Sequence[float], memory_bytes: Sequence[int]) -> Metric:
     import numpy as np
 
-    memory = np.array([sample.memory_bytes for sample in settled]) / 1024**2
-    if by_request:
-        name, unit = "memory_growth_by_request", "MiB/1000 requests"
-        x = np.array([sample.requests for sample in settled]) / 1000
-        x, first = np.unique(x, return_index=True)  # a model of seconds: several samples may fall on one request
-        memory = memory[first]
-    else:
-        name, unit = "memory_growth", "MiB/min"
-        x = np.array([sample.at_s for sample in settled]) / 60
-    slope = theil_sen(x, memory)
+    # Of a model that takes seconds, several samples may fall on one request: the first counts.
+    x, first = np.unique(np.array(along), return_index=True)
+    slope = theil_sen(x, np.array(memory_bytes)[first] / 1024**2)
     return Metric(name=name, value=slope.value, unit=unit, low=slope.low, high=slope.high, samples=len(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,12 @@ class _Prepared:
     """GPU memory in use: before anything of ours, with the candidate, with the champion too."""
     launcher: Launcher | None = None
     """Starts more servers of the candidate, where the policy asks for cold starts."""
+
+    @property
+    def gpu_bytes(self) -> Callable[[], int] | None:
+        """Tells the memory in use on the GPU; None without one."""
+        gpu = self.gpu
+        return (lambda: gpu.sample().memory_bytes) if gpu else None
 
 
 class GpuBenchmark:
@@ -87,7 +94,7 @@ class GpuBenchmark:
         prepared, parameters = self._prepared, parameters_of(task)
         assert prepared is not None
         candidate, champion = prepared.servers[0], prepared.servers[1] if len(prepared.servers) > 1 else None
-        ground = Ground(task, parameters, candidate, champion, prepared.launcher)
+        ground = Ground(task, parameters, candidate, champion, prepared.launcher, prepared.gpu_bytes)
         if isinstance(candidate, RemoteServer) and parameters.only_streams:
             return stream_report(ground, candidate)
         served = [Served.of(server) for server in prepared.servers]
