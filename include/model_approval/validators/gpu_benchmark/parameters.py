@@ -71,9 +71,11 @@ class Parameters(ExtraParameters):
         return _COARSE if limit is None else max(_FINEST, min(_COARSE, _SHARE_OF_MARGIN * abs(math.log(limit))))
 
     @model_validator(mode="after")
-    def _server_is_whole(self) -> Parameters:
+    def _fits(self) -> Parameters:
         if (self.server_target_qps is None) != (self.server_latency_ms is None):
             raise ValueError("server_target_qps and server_latency_ms go together")
+        if self.max_duration_s < self.duration_s:
+            raise ValueError(f"max_duration_s is {self.max_duration_s:g}, less than duration_s")
         return self
 
 

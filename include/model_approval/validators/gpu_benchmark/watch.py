@@ -25,8 +25,8 @@ class Watched:
 class Watch:
     """Started with `begin`, ended with `end`."""
 
-    def __init__(self, host: Host, gpu: Gpu | None) -> None:
-        self._host, self._gpu = host, gpu
+    def __init__(self, host: Host, gpu: Gpu | None, every_s: float = _EVERY_S) -> None:
+        self._host, self._gpu, self._every_s = host, gpu, every_s
         self._samples: list[GpuSample] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -48,5 +48,5 @@ class Watch:
 
     def _look(self) -> None:
         assert self._gpu is not None
-        while not self._over.wait(_EVERY_S):
+        while not self._over.wait(self._every_s):
             self._samples.append(self._gpu.sample())
