@@ -102,6 +102,12 @@ def test_hostile_words_of_a_card_stay_words_in_a_valid_bill(tmp_path):
     assert bill["metadata"]["component"]["modelCard"]["modelParameters"]["task"] == "../../etc"
 
 
+def test_front_matter_that_is_no_yaml_is_a_gap_and_the_bill_stays_valid(tmp_path):
+    evidence = scan({"README.md": b'---\nlicense: mit\ndatasets: ["\\ud800"]\n---\n'}, tmp_path)
+    assert [file.path for file in evidence.coverage if not file.covered] == ["README.md"]
+    assert bill_of(evidence)["metadata"]["component"]["name"] == "unnamed"
+
+
 def test_a_single_file_has_a_bill_too(tmp_path):
     evidence = scan({"weights.json": b"[1]"}, tmp_path)
     assert [one["name"] for one in bill_of(evidence)["components"]] == ["weights.json"]

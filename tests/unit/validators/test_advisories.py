@@ -69,6 +69,14 @@ def test_what_cannot_be_evaluated_is_neither_affected_nor_clean(affected):
     assert parsed(affected=[affected]).affects(Version("1.0")) is None
 
 
+def test_records_as_other_databases_write_them_are_read():
+    record = an_advisory(
+        modified="2026-01-02T03:04:05.123456789Z", aliases=None, withdrawn=None, severity=None, database_specific=None
+    )
+    (advisory,) = advisories_of(OsvRecord.model_validate(record)).values()
+    assert (advisory.severity, advisory.names) == (Severity.HIGH, frozenset({"GHSA-aaaa"}))
+
+
 def test_withdrawn_records_and_other_ecosystems_say_nothing():
     withdrawn = an_advisory(withdrawn="2026-01-01T00:00:00Z")
     other = an_advisory(affected=[{**an_affected(), "package": {"ecosystem": "npm", "name": "left-pad"}}])

@@ -122,3 +122,16 @@ def test_a_version_is_affected_exactly_when_it_lies_in_one_of_the_spans(spans, v
     advisory = Advisory.model_validate({"id": "X", "severity": "low", "ranges": ranges, "versions": ["99"]})
     inside = any(Version(low) <= Version(version) < Version(high) for low, high in spans)
     assert advisory.affects(Version(version)) is inside
+
+
+def test_a_bill_that_would_be_too_long_leaves_the_files_out_and_still_counts_them():
+    folders = ["x" * 200] * 5
+    files = {"/".join([*folders, f"{number}.txt"]): b"x" for number in range(4000)}
+    bill = json.loads(inspect(files).attachments[0].text)
+    assert bill["components"] == []
+    assert {"name": "model-approval:files", "value": "4000"} in bill["metadata"]["component"]["properties"]
+
+
+def test_a_list_of_very_many_packages_is_cut_and_says_so():
+    inspection = inspect({"requirements.txt": b"".join(b"p%d==1\n" % number for number in range(5_001))})
+    assert any("more than 5000 packages" in gap for gap in inspection.scans["requirements.txt"].gaps)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from model_approval.domain.base import Record, UtcTime
 from model_approval.domain.evidence import Severity
@@ -25,6 +25,14 @@ _KINDS: tuple[EventKind, ...] = ("introduced", "fixed", "last_affected", "limit"
 
 class _Foreign(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        """Some databases write a field that they have nothing for as null."""
+        if isinstance(given, dict):
+            return {key: value for key, value in given.items() if value is not None}
+        return given
 
 
 class _Package(_Foreign):

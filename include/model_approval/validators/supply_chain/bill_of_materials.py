@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NAME = "sbom.cdx.json"
 _MEDIA_TYPE = "application/vnd.cyclonedx+json"
-_MAX_FILES = 20_000
-"""More would not fit into an attachment; the manifest lists them all."""
+_MAX_CHARS = 8 * 1024**2
+"""What an attachment may have; about 20,000 files."""
 _MODEL = "model"
 
 Json = dict[str, JsonValue]
@@ -35,16 +35,20 @@ Json = dict[str, JsonValue]
 
 def attach_bill(inspection: Inspection, card: ModelCard, licence: Licence, declared: Sequence[Declared]) -> None:
     """Add the bill of materials to the report."""
-    document = bill_of_materials(inspection, card, licence, declared)
-    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    files = _files(inspection)
+    text = _text(bill_of_materials(inspection, card, licence, declared, files))
+    if len(text) > _MAX_CHARS:  # the manifest lists the files as well, and the bill still counts them
+        text = _text(bill_of_materials(inspection, card, licence, declared, []))
     inspection.attachments.append(Attachment(name=NAME, media_type=_MEDIA_TYPE, text=text))
 
 
-def bill_of_materials(inspection: Inspection, card: ModelCard, licence: Licence, declared: Sequence[Declared]) -> Json:
+def bill_of_materials(
+    inspection: Inspection, card: ModelCard, licence: Licence, declared: Sequence[Declared], files: Sequence[Json]
+) -> Json:
     """The document, as the schema of CycloneDX 1.6 has it."""
     manifest = inspection.task.input.manifest
     libraries = _libraries(declared)
-    components = [*_files(inspection, manifest), *_data(card), *libraries]
+    components = [*files, *_data(card), *libraries]
     body: Json = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -101,9 +105,11 @@ def _licences(licence: Licence) -> list[JsonValue]:
     return [{"license": {"name": name}} for name in filter(None, (licence.expression, *licence.claimed))]
 
 
-def _files(inspection: Inspection, manifest: ArtifactManifest) -> list[Json]:
-    if len(manifest.files) > _MAX_FILES:
-        return []
+def _text(document: Json) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _files(inspection: Inspection) -> list[Json]:
     return [
         {
             "type": "file",
@@ -115,7 +121,7 @@ def _files(inspection: Inspection, manifest: ArtifactManifest) -> list[Json]:
                 {"name": "model-approval:size-bytes", "value": str(entry.size_bytes)},
             ],
         }
-        for entry in manifest.files
+        for entry in inspection.task.input.manifest.files
         if entry.path in inspection.scans
     ]
 

@@ -53,6 +53,8 @@ _FROM_ELSEWHERE = frozenset(
 _BOOTSTRAP = frozenset({"pip", "python", "setuptools", "wheel"})
 """What conda and MLflow list to build an environment with, mostly without a version. No server imports them, and the
 interpreter is the image's; with an exact version they are looked up like all others."""
+_MAX_PACKAGES = 5_000
+"""Of one file. An environment has hundreds."""
 _GRAVEST_FIRST = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
 _KNOWN_NAMES = ("CVE-", "GHSA-", "PYSEC-")
 """Which of a flaw's names is used, so that a finding keeps its fingerprint when databases merge."""
@@ -87,7 +89,9 @@ def read_dependencies(inspection: Inspection) -> tuple[Declared, ...]:
         except YamlError as err:
             inspection.gap(path, f"the packages it declares cannot be read: {err}")
             continue
-        declared += found.declared
+        declared += found.declared[:_MAX_PACKAGES]
+        if len(found.declared) > _MAX_PACKAGES:
+            inspection.gap(path, f"declares more than {_MAX_PACKAGES} packages, the rest was not looked up")
         elsewhere = [one.text for one in found.oddities if _leads_elsewhere(one, path, inspection)]
         if elsewhere:
             inspection.gap(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_approval.validators.contract import plain_line
 from model_approval.validators.supply_chain.inspection import Inspection
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def _front_matter(text: str) -> str:
 
 def _card(path: str, found: list[Leaf]) -> ModelCard:
     def values(key: str) -> tuple[str, ...]:
-        listed = [leaf.value.strip() for leaf in found if leaf.path[:1] == (key,) and len(leaf.path) <= 2]
+        listed = [_plain(leaf) for leaf in found if leaf.path[:1] == (key,) and len(leaf.path) <= 2]
         return tuple(dict.fromkeys(value for value in listed if value))[:_MAX_VALUES]
 
     def first(*path: str) -> str:
-        return next((leaf.value.strip() for leaf in found if leaf.path == path), "")
+        return next((_plain(leaf) for leaf in found if leaf.path == path), "")
 
     lines = [leaf.line for leaf in found if leaf.path[:1] == ("license",)]
     return ModelCard(
@@ -81,3 +82,8 @@ def _card(path: str, found: list[Leaf]) -> ModelCard:
         base_models=values("base_model"),
         languages=values("language"),
     )
+
+
+def _plain(leaf: Leaf) -> str:
+    """Printable characters alone: escapes in YAML can spell what no document may hold, such as half a character."""
+    return plain_line(leaf.value, limit=300)
