@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -22,6 +23,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity
 from tests.support.formats import (
+    R_NULL,
+    R_NUMBERS,
     a_7z,
     a_catboost_model,
     a_core_ml_model,
@@ -37,6 +40,8 @@ from tests.support.formats import (
     an_old_xgboost_model,
     an_xgboost_model,
     message,
+    r_data,
+    r_object,
     word_vectors,
 )
 from tests.support.models import a_pickle_that_calls, a_zip
@@ -142,6 +147,12 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     ),
     "model.7z": (a_7z("a/model.pkl", _BAD), _IMPORT, Severity.CRITICAL),
     "escape.7z": (a_7z("../../model.json", b"{}"), "archive.path", Severity.HIGH),
+    "promise.rds": (r_data(R_NUMBERS, r_object(5, R_NULL, R_NULL)), "r.promise", Severity.CRITICAL),
+    "function.rds": (r_data(r_object(0x403, r_object(253), R_NULL, R_NULL)), "r.code", Severity.HIGH),
+    "packed-function.rds": (
+        gzip.compress(r_data(r_object(0x403, r_object(253), R_NULL, R_NULL))), "r.code", Severity.HIGH
+    ),
+    "formula.rds": (r_data(r_object(6, R_NULL, R_NULL)), "r.formula", Severity.MEDIUM),
     "tail.jpg": (a_jpeg(_BAD), _IMPORT, Severity.CRITICAL),
     "tail-2.jpg": (a_jpeg(_BAD), "file.hidden-data", Severity.HIGH),
     "tail.gif": (a_gif(a_zip({"a.pkl": _BAD})), _IMPORT, Severity.CRITICAL),
@@ -182,6 +193,8 @@ HONEST: dict[str, Callable[[], bytes]] = {
             }
         }
     ),
+    "good/numbers.rds": lambda: r_data(R_NUMBERS, R_NULL, R_NUMBERS),
+    "good/numbers.RData": lambda: gzip.compress(b"RDX2\n" + r_data(R_NUMBERS)),
     "good/table.parquet": lambda: _parquet(_table()),
     "good/table.arrow": lambda: _arrow(_table(), pa.ipc.new_file),
     "good/stream.arrow": lambda: _arrow(_table(), pa.ipc.new_stream),
@@ -211,6 +224,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "cut.parquet": (_parquet(_table())[:-4], "no footer"),
     "cut.arrow": (_arrow(_table(), pa.ipc.new_file)[:-4], "no footer"),
     "cut.7z": (a_7z("a.json", b"{}" + b" " * 200)[:-20], "not a 7z archive"),
+    "cut.rds": (r_data(R_NUMBERS)[:-3], "breaks off"),
     "cut.jpg": (a_jpeg()[:-2], "breaks off"),
     "cut.gif": (a_gif()[:-1], "breaks off"),
     "cut.wav": (a_sound()[:-1], "breaks off"),

@@ -124,6 +124,20 @@ def a_pdf(body: bytes = b"", *, packed: bytes | None = None) -> bytes:
     return b"%PDF-1.7\n" + body + b"trailer <</Root 1 0 R>>\nstartxref\n9\n%%EOF\n"
 
 
+def r_data(*objects: bytes) -> bytes:
+    """An `.rds` of a list of objects, each as `r_numbers` or four bytes of a type code."""
+    return b"X\n" + struct.pack(">5i", 2, 0x40002, 0x20300, 19, len(objects)) + b"".join(objects)
+
+
+def r_object(kind: int, *parts: bytes) -> bytes:
+    """An R object by its type code."""
+    return struct.pack(">I", kind) + b"".join(parts)
+
+
+R_NULL = r_object(254)
+R_NUMBERS = r_object(14, struct.pack(">i2d", 2, 1.0, 2.0))
+
+
 def a_skops_file(node: dict[str, object]) -> bytes:
     """A skops archive around one node."""
     shown: dict[str, object] = {"__class__": "dict", "__module__": "builtins", "__loader__": "DictNode", "protocol": 2}

@@ -33,6 +33,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "coreml:CoremlScanner": ("coreml",),
     "columnar:ParquetScanner": ("parquet", "feather"),
     "columnar:ArrowScanner": ("arrow", "arrow-stream"),
+    "r_data:RDataScanner": ("r-data",),
     "paddle:PaddleScanner": ("paddle-program",),
     "arrays:NumpyScanner": ("npy",),
     "tensors:SafetensorsScanner": ("safetensors",),
