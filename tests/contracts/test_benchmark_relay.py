@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.validators.gpu_benchmark import remote
@@ -81,6 +87,52 @@ def test_requests_reach_the_named_server_under_its_own_host_and_path(tmp_path: P
         ("/served/v2/models/small/ready", f"127.0.0.1:{port}"),
         ("/served/v2/models/small", f"127.0.0.1:{port}"),
     }
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path) -> Iterator[int]:
+    """The same server over TLS; its certificate for 127.0.0.1 is signed by nobody but itself (`tls.pem`)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "tls.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "tls.key").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.pem", tmp_path / "tls.key")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust it leaves
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_no_server(tmp_path: Path, tls_port: int) -> None:
+    with (
+        _remote(tmp_path / "relay", f"https://127.0.0.1:{tls_port}/served") as server,
+        pytest.raises(EvidenceError, match=r"cannot be reached: .*certificate verify failed"),
+    ):
+        server.wait_ready()
+
+
+def test_a_trusted_server_is_reached_over_tls(tmp_path: Path, tls_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.pem"))
+    with _remote(tmp_path / "relay", f"https://127.0.0.1:{tls_port}/served") as server:
+        server.wait_ready()
+        with closing(server.endpoint()) as endpoint:
+            assert endpoint.metadata().platform == "fake"
+            big = endpoint.prepare({"x": np.zeros(500_000, np.float32)})
+            assert len(endpoint.exchange(big.data).body) > 2_000_000
 
 
 def test_the_relay_is_confined_to_the_one_port(tmp_path: Path, port: int) -> None:
