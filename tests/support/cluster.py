@@ -160,7 +160,8 @@ def _image(name: str, variable: str) -> str:
 def _content_hash(container_file: Path) -> str:
     """Changes with anything that goes into the image."""
     package = ROOT / "include" / "model_approval"
-    files = [container_file, ROOT / "pyproject.toml", ROOT / "include" / "environments" / "validators.txt"]
+    locks = [ROOT / "include" / "environments" / f"{name}.txt" for name in ("server", "validators")]
+    files = [container_file, ROOT / "pyproject.toml", *locks]
     files += sorted(path for part in ("domain", "validators") for path in (package / part).rglob("*.py"))
     hasher = hashlib.sha256()
     for path in files:
