@@ -109,6 +109,12 @@ CONFIGURATIONS: dict[str, Sample] = {
     ),
     "modules": ({"modules.json": _json([{"type": "acme.Module"}])}, "config.class", HIGH),
     "adapter": ({"adapter_config.json": _json({"base_model_name_or_path": "a/b"})}, "config.base-model", INFO),
+    "folded-key": ({"a.yaml": b'? "auto\\\n  _map"\n: {A: m.M}\n'}, "config.code", HIGH),
+    "lenient-json": ({"a.json": b'{"auto_map": {"A": "m.M"}, // x\n}'}, "config.code", HIGH),
+    "inline-table": ({"a.toml": b"model = {trust_remote_code = true}\n"}, "config.code", HIGH),
+    "server-option": ({"a.yaml": b"args: [--model, x, --trust-remote-code]\n"}, "config.code", HIGH),
+    "server-installs": ({"config.properties": b"install_py_dep_per_model=true\n"}, "config.code", HIGH),
+    "project": ({"MLproject": b"entry_points: {main: {command: 'true'}}\n"}, "config.command", HIGH),
     "ruby": ({"a.yaml": b"a: !ruby/object:Gem::Installer\n"}, "config.objects", CRITICAL),
     "entity": ({"a.xml": b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "x">]><a/>'}, "xml.entity", HIGH),
     "decoder": ({"a.xml": b'<?xml version="1.0"?><java class="java.beans.XMLDecoder"/>'}, "xml.objects", CRITICAL),
@@ -240,7 +246,8 @@ HUGGING_FACE: dict[str, bytes] = {
 }
 MLFLOW_FOLDER: dict[str, bytes] = {
     "MLmodel": b"flavors:\n  python_function:\n    env: {conda: conda.yaml, virtualenv: python_env.yaml}\n"
-    b"    loader_module: mlflow.xgboost\n    data: model.ubj\n  xgboost:\n    code: null\n    data: model.ubj\n"
+    b"    loader_module: mlflow.xgboost\n    data: model.ubj\n    model_config: {model_path: /srv/x}\n"
+    b"    artifacts: {a: {uri: /srv/a, path: artifacts/a}}\n  xgboost:\n    code: null\n    data: model.ubj\n"
     b'signature:\n  inputs: \'[{"type": "double"}]\'\n',
     "conda.yaml": b"channels:\n- conda-forge\ndependencies:\n- python=3.11.7\n- pip<=23\n- pip:\n  - mlflow==3.17.2\n",
     "python_env.yaml": b"python: 3.11.7\nbuild_dependencies:\n- pip==23.2.1\ndependencies:\n- -r requirements.txt\n",
@@ -256,6 +263,7 @@ UNCOVERED: dict[str, tuple[dict[str, bytes], str]] = {
     "latin-1": ({"a.txt": "Straße ".encode("latin-1") * 10}, "format is not known"),
     "late-utf-16": ({"a.txt": "a".encode("utf-16") + b"\xd8" * 9000}, "not"),
     "twice": ({"a.json": b'{"a": 1, "a": 2}'}, "stands twice"),
+    "no-json": ({"a.json": b'{"a": 1,}'}, "no JSON"),
     "no-yaml": ({"a.yaml": b"a: [1, 2\nb: }\n"}, "no YAML"),
     "deep-yaml": ({"a.yaml": b"- " * 3000}, "nested"),
     "unknown-target": ({"a.yaml": b"a: {_target_: acme.Model}\n"}, "not known"),

@@ -109,6 +109,7 @@ _SUFFIXES = {
 }
 _NAMES = {  # files that carry no suffix by convention
     "mlmodel": "yaml",
+    "mlproject": "yaml",
     "registered_model_meta": "yaml",
     "readme": "text",
     "license": "text",

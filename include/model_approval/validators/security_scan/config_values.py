@@ -30,7 +30,14 @@ CODE_KEYS = frozenset(
     }
 )  # fmt: skip
 TRUE_MEANS_CODE = frozenset(
-    {"trust_remote_code", "use_remote_code", "allow_pickle", "trust_repo", "allow_dangerous_deserialization"}
+    {
+        "trust_remote_code",
+        "use_remote_code",
+        "allow_pickle",
+        "trust_repo",
+        "allow_dangerous_deserialization",
+        "install_py_dep_per_model",
+    }
 )
 TARGET_KEYS = frozenset({"_target_", "_partial_target_", "_name_or_target_", "class_path", "callable_path"})
 _COMMAND_KEYS = frozenset({"preinstall", "postinstall", "preload_script", "startup_script", "entrypoint_script"})
@@ -68,8 +75,9 @@ _LIBRARY_DOORS = re.compile(
 )
 KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS | _COMMAND_KEYS | {"command", "base_model_name_or_path"}
 """Keys whose values are judged whatever they are."""
-WORTH = re.compile(r"://|\.\.[\\/]|\(|__|\\\\|^[/~]|\blambda\b|\b(?:os|posix|nt|pty|importlib)\.")
+WORTH = re.compile(r"://|\.\.[\\/]|\(|__|\\\\|^[/~]|\blambda\b|--trust|\b(?:os|posix|nt|pty|importlib)\.")
 """What stands in every text that is judged under any key."""
+_REMOTE_CODE_OPTION = re.compile(r"^[^\n]{0,500}--trust[-_]remote[-_]code\b(?!=?\s*false)", re.IGNORECASE)
 _MAX_EXPRESSION_CHARS = 4_000
 """A longer value is prose or data, in which code may be quoted."""
 
@@ -109,7 +117,8 @@ def judge(path: tuple[str, ...], value: object) -> Iterator[Trouble]:
         yield Trouble(CODE, code_message(key), key)
     if key in TRUE_MEANS_CODE and value not in (None, False, "false", "False", "no", "off", "null", "~", ""):
         yield Trouble(CODE, code_message(key), key)
-    if key in _COMMAND_KEYS or (key == "command" and any("mcp" in part.lower() or part == "hooks" for part in path)):
+    is_started = path[:1] == ("entry_points",) or any("mcp" in part.lower() or part == "hooks" for part in path)
+    if key in _COMMAND_KEYS or (key == "command" and is_started):
         yield Trouble(_COMMAND, f"the configuration has a program started under {'.'.join(path)!r}", ".".join(path))
     if isinstance(value, str) and value:
         key = next((part for part in reversed(path) if not part.isdigit()), "")
@@ -131,6 +140,8 @@ def _judge_text(key: str, value: str, *, is_loaded: bool) -> Iterator[Trouble]:
         yield Trouble(REMOTE, f"the configuration names {shown!r} under {key!r}: a loader may fetch from there", shown)
     elif len(value) < 1000 and (_SYSTEM_FILE.search(value) or (is_loaded and _OUTSIDE.search(value))):
         yield Trouble(_PATH, f"{key!r} names {shown!r}, which lies outside of the artifact", f"{key} {shown}")
+    if _REMOTE_CODE_OPTION.search(value):
+        yield Trouble(CODE, code_message("--trust-remote-code"), "--trust-remote-code")
     if key == "base_model_name_or_path":
         yield Trouble(_BASE_MODEL, f"it changes the model {shown!r}, which is not part of this artifact", shown)
     if len(value) <= _MAX_EXPRESSION_CHARS and key not in ("chat_template", "template"):

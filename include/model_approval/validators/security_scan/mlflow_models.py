@@ -71,13 +71,14 @@ def _judge(leaf: Leaf, rest: list[str], blob: Blob, scan: FileScan) -> None:
     elif key == "python_model":
         message = f"loading unpickles {leaf.value!r}, a Python object that was pickled with its code"
         _report(_PYTHON_MODEL, message, leaf, blob, scan)
-    if key in _PATHS or "artifacts" in rest:
+    is_own = "model_config" not in rest and "metadata" not in rest and key != "uri"
+    if is_own and (key in _PATHS or "artifacts" in rest or "env" in rest):
         _judge_path(leaf, key, blob, scan)
 
 
 def _judge_path(leaf: Leaf, key: str, blob: Blob, scan: FileScan) -> None:
     value = leaf.value.strip()
-    if "://" in value and key != "uri":
+    if "://" in value:
         _report(_REMOTE, f"{key!r} is {value!r}: loading fetches from there", leaf, blob, scan)
     elif value.startswith(("/", "~", "\\")) or ".." in value.replace("\\", "/").split("/") or value[1:3] == ":\\":
         _report(_PATH, f"{key!r} is {value!r}, which lies outside of the model's folder", leaf, blob, scan)

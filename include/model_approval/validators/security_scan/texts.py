@@ -20,7 +20,8 @@ from model_approval.validators.security_scan.config_values import (
 from model_approval.validators.security_scan.dependency_names import is_requirements_file
 from model_approval.validators.security_scan.embedded_payloads import find_payloads
 from model_approval.validators.security_scan.embedded_secrets import find_secrets
-from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
+from model_approval.validators.security_scan.json_texts import search_large
+from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
 
 _MAX_LIST_BYTES = 1024 * 1024
@@ -29,9 +30,23 @@ _FORMULA = Rule(
 )
 _MARKUP = Rule("text.markup", Severity.LOW, "remove it: a page that shows the text may run it")
 _KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS
-_PARTS_OF_KEYS = ("_map", "custom_p", "py/", "__re", "remote_code", "allow_", "trust_repo", "_target_", "_path")
-_SETTING = re.compile(
-    rf"""^\s*["']?({"|".join(map(re.escape, sorted(_KEYS)))})["']?\s*[=:]\s*(\S.{{0,300}})""",
+_PARTS_OF_KEYS = (
+    "_map",
+    "custom_p",
+    "py/",
+    "__re",
+    "remote_code",
+    "allow_",
+    "trust_repo",
+    "_target_",
+    "_path",
+    "install_py",
+)
+_KEY = "|".join(map(re.escape, sorted(_KEYS)))
+_INLINE = re.compile(rf"""(?<![\w/])({_KEY})["']?\s*[=:]\s*(\S.{{0,300}})""")
+"""In formats of settings, where tables stand within lines."""
+_LINE = re.compile(
+    rf"""^\s*["']?({_KEY})["']?\s*[=:]\s*(\S.{{0,300}})""",
     re.MULTILINE,
 )
 _FORMULA_WORDS = (
@@ -66,7 +81,10 @@ class TextScanner:
             from model_approval.validators.security_scan.dependency_lists import check_dependency_list
 
             check_dependency_list(read_text(blob, _MAX_LIST_BYTES), blob, scan)
-        blob.stream.seek(0)
+        elif suffix in (".json", ".ipynb"):
+            # A lenient reader may still take it for what its name says.
+            search_large(blob, scan)
+            raise Uncovered(f"its name ends in {suffix}, but it is no JSON")
         for block in text_blocks(blob):
             find_secrets(block, blob, scan)
             find_payloads(block, blob, scan)
@@ -108,8 +126,8 @@ def _find_formula(block: TextBlock, blob: Blob, scan: FileScan) -> None:
 def _search_settings(block: TextBlock, blob: Blob, scan: FileScan) -> None:
     if not any(part in block.text for part in _PARTS_OF_KEYS):
         return
-    for match in _SETTING.finditer(block.text):
-        key, value = match[1], match[2].strip().strip("\"',;")
+    for match in (_LINE if blob.name.endswith(".txt") else _INLINE).finditer(block.text):
+        key, value = match[1], match[2].strip().strip("\"',;{}[] ")
         line = block.line_of(match.start())
         if key in CODE_KEYS:
             record(iter([Trouble(CODE, code_message(key), key)]), blob, scan, line=line)

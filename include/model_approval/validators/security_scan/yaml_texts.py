@@ -68,6 +68,8 @@ def _search_spellings(blob: Blob, scan: FileScan, text: str) -> None:
 def _judge_values(blob: Blob, scan: FileScan, text: str) -> None:
     values = list(leaves(text))
     for leaf in values:
+        for part in CODE_KEYS.intersection(leaf.path[:-1]):
+            record(judge((part,), value=True), blob, scan, line=leaf.line)
         if not leaf.is_alias:
             record(judge(leaf.path, leaf.value), blob, scan, line=leaf.line)
         if leaf.path[-1:] == ("chat_template",) and leaf.value:
