@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
 from model_approval.domain.base import Record
 from model_approval.domain.committee import Committee
 from model_approval.domain.deployment import Runtime, Target
 from model_approval.domain.errors import PolicyError
+from model_approval.domain.scan_parameters import ScanParameters
 from model_approval.policy.schema import FrozenPolicy, Policy
 from model_approval.policy.voting import quorum_gap
 from model_approval.policy.yaml_source import Location, Source, dotted
@@ -36,6 +39,7 @@ def cross_check(
     loaded: Loaded[Policy], committees: Mapping[str, Loaded[Committee]], targets: Mapping[str, Loaded[Target]]
 ) -> Iterator[PolicyError]:
     """What is wrong with a policy in view of the committee and target it names."""
+    yield from _check_parameters(loaded)
     review, deployment = loaded.record.review, loaded.record.deployment
     if review.committee in committees:
         yield from _check_quorum(loaded, committees[review.committee].record)
@@ -45,6 +49,22 @@ def cross_check(
         yield from _check_resources(loaded, targets[deployment.target].record)
     else:
         yield _unknown(loaded, "target", deployment.target, targets, ("deployment", "target"))
+
+
+def _check_parameters(loaded: Loaded[Policy]) -> Iterator[PolicyError]:
+    """Those of a security scan, which would otherwise be told by the first scan.
+
+    Not part of the schema itself: a policy that was frozen into a request must stay readable when parameters change.
+    """
+    for index, check in enumerate(loaded.record.checks):
+        if check.validator != "security_scan":
+            continue
+        try:
+            ScanParameters.model_validate(check.parameters)
+        except ValidationError as err:
+            for mistake in err.errors(include_url=False, include_input=False):
+                at = ("checks", index, "parameters", *mistake["loc"])
+                yield loaded.mistake(mistake["msg"], *at, hint="see include/docs/security-scan.md")
 
 
 def _unknown(

@@ -148,6 +148,25 @@ def test_a_policy_that_could_never_be_fulfilled_is_not_used_and_says_why(config,
     assert catalog.problems() == [problem]
 
 
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ("{licence: [MIT]}", "parameters.licence: Extra inputs are not permitted"),
+        ("{signature: {required: true}}", "parameters.signature: Value error, a required signature needs keys"),
+        ("{signature: {keys: [abc]}}", "parameters.signature.keys[0]: String should match pattern"),
+        ("{max_database_age_days: 0}", "parameters.max_database_age_days: Input should be greater than"),
+    ],
+)
+def test_a_mistake_in_the_parameters_of_a_scan_is_told_before_the_first_scan(config, parameters, problem):
+    write_policy(config)
+    path = config / "policies" / "fraud.yaml"
+    rules = "rules: [{id: scan.full, title: All, coverage: every_file}]"
+    scan = f"  - {{name: scan, validator: security_scan, parameters: {parameters}, {rules}}}\nreview:"
+    path.write_text(path.read_text().replace("review:", scan))
+    (found,) = FileCatalog(config).problems()
+    assert found.startswith(f"policies/fraud.yaml:14: checks[1].{problem}")
+
+
 @pytest.mark.governance
 def test_a_role_without_members_cannot_be_asked(config):
     write_committee(config, security=[])

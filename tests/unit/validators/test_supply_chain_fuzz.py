@@ -15,8 +15,8 @@ from packaging.version import Version
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.manifest import manifest_of_folder
 from model_approval.domain.openvex import parse_document
+from model_approval.domain.scan_parameters import SignatureRules
 from model_approval.validators.contract import Task
-from model_approval.validators.security_scan.parameters import SignatureRules
 from model_approval.validators.security_scan.scan import FileScan
 from model_approval.validators.supply_chain.advisories import Advisory
 from model_approval.validators.supply_chain.bundle import (

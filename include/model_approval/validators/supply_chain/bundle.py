@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_approval.domain.errors import EvidenceError
-from model_approval.validators.security_scan.parameters import CertificateSigner, SignatureRules
+from model_approval.domain.scan_parameters import CertificateSigner, SignatureRules
 
 if TYPE_CHECKING:
     from cryptography import x509

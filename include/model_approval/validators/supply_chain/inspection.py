@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from model_approval.domain.evidence import Attachment, Finding
+from model_approval.domain.scan_parameters import ScanParameters
 from model_approval.validators.contract import Task, plain_line
-from model_approval.validators.security_scan.parameters import Parameters
 from model_approval.validators.security_scan.scan import FileScan, Rule
 
 MAX_TEXT_BYTES = 4 * 1024**2
@@ -22,7 +22,7 @@ class Inspection:
     """One artifact under inspection, filled by one part after the other."""
 
     task: Task
-    parameters: Parameters
+    parameters: ScanParameters
     scans: Mapping[str, FileScan]
     """The scan of each file, by path: gaps are added to the file they are about."""
     now: datetime
