@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from model_approval.domain.evidence import Evidence, Metric
-from tests.support.models import a_graph, an_onnx_model
-from tests.support.validation import evidence_about
+from model_approval.domain.evidence import Evidence, Metric, Severity
+from model_approval.validators.contract import Task
+from model_approval.validators.gpu_benchmark.extras import Ground, extras
+from model_approval.validators.gpu_benchmark.parameters import Parameters
+from model_approval.validators.gpu_benchmark.server_process import ServerProcess
+from tests.support.models import a_graph, an_onnx_model, write_folder
+from tests.support.validation import PYTHON, a_validator_input, evidence_about
 
 pytestmark = pytest.mark.contract
 
@@ -101,6 +106,31 @@ def test_a_real_classifier_is_as_right_as_scikit_learn_says(tmp_path: Path) -> N
     assert _metric(evidence, "auc").value == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"), abs=1e-4)
     assert _metric(evidence, "log_loss").value == pytest.approx(log_loss(labels, scores), abs=1e-4)
     assert evidence.findings == ()
+
+
+def test_a_server_that_is_killed_under_load_is_a_high_finding(tmp_path: Path) -> None:
+    artifact = write_folder(tmp_path / "artifact", {"model.onnx": an_onnx_model()})
+    task = Task(
+        validator="gpu_benchmark",
+        input=a_validator_input(),
+        artifact=str(artifact),
+        scratch=str(tmp_path),
+        timeout_s=60,
+    )
+    command = (str(PYTHON), "-I", "-m", "model_approval.validators.model_server")
+    server = ServerProcess.start("candidate", artifact, tmp_path / "server", command=command)
+    killer = threading.Timer(0.3, server.process.kill)
+    try:
+        server.wait_ready()
+        killer.start()
+        wanted = Parameters.model_validate({"robustness": False, "sweep": {"batch_sizes": [1], "duration_s": 60}})
+        found = extras(Ground(task, wanted, server))
+    finally:
+        killer.cancel()
+        server.close()
+    (finding,) = found.findings
+    assert (finding.rule, finding.severity) == ("robustness.crash", Severity.HIGH)
+    assert "ended during: batch sweep (candidate: killed from outside" in finding.message
 
 
 def test_nothing_but_robustness_runs_unasked(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Severity
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
 from model_approval.validators.gpu_benchmark.hostile_requests import hostile_requests
-from model_approval.validators.gpu_benchmark.robustness import Robustness, check_robustness
+from model_approval.validators.gpu_benchmark.robustness import Robustness, check_robustness, has_ended
 from tests.support.raw_server import raw_server, read_request
 from tests.support.v2_server import doubled, http
 
@@ -123,6 +123,12 @@ def test_a_crash_is_a_high_finding_that_says_what_was_sent_and_ends_the_check(tm
     assert "huge-shape" in finding.subject
     assert "a first dimension of 1099511627776" in finding.message
     assert finding.message.startswith("the server's process ended")
+
+
+def test_a_process_that_is_still_ending_has_ended() -> None:
+    looks = iter([True, True, False])
+    assert has_ended(lambda: next(looks))
+    assert not has_ended(lambda: True, patience_s=0.05)
 
 
 def test_a_request_without_an_answer_is_a_hang(tmp_path: Path) -> None:

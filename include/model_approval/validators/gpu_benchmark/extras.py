@@ -25,7 +25,7 @@ from model_approval.validators.gpu_benchmark.inputs import made_up_inputs
 from model_approval.validators.gpu_benchmark.llm import measure_llm
 from model_approval.validators.gpu_benchmark.open_inference import Arrays
 from model_approval.validators.gpu_benchmark.parameters import Parameters
-from model_approval.validators.gpu_benchmark.robustness import check_robustness
+from model_approval.validators.gpu_benchmark.robustness import check_robustness, has_ended
 from model_approval.validators.gpu_benchmark.soak import soak
 from model_approval.validators.gpu_benchmark.sweep import sweep_batches
 
@@ -108,12 +108,10 @@ def extras(ground: Ground) -> Extras:
             try:
                 measure()
             except EvidenceError as err:
-                if isinstance(err, ServerGoneError) or not ground.candidate.is_alive():
+                if isinstance(err, ServerGoneError):
                     _tell_end(ground.candidate, name, err, found)
                     break
                 found.limitations.append(f"{name}: {err}"[:4000])
-            if not ground.candidate.is_alive():
-                break
     return found
 
 
@@ -135,7 +133,7 @@ def _wanted(ground: Ground, endpoint: Endpoint, found: Extras) -> list[tuple[str
 
 def _tell_end(server: Server, name: str, err: EvidenceError, found: Extras) -> None:
     """A server that ended is the model's fault; one that is merely silent may be the machine's."""
-    if server.is_alive():
+    if not has_ended(server.is_alive):
         found.limitations.append(f"{name}: {err}; what else the policy asks for was not measured"[:4000])
         return
     message = f"the server's process ended during: {name} ({server.gone().message})"

@@ -24,6 +24,7 @@ _WAIT_S = 0.3
 """How long a request that announces more than it sends is left standing."""
 _BUDGET_S = 0.5
 """Time that valid requests may take in all: of a slow model, fewer are asked."""
+_LOOK_S = 0.02
 _ADVICE = "look for the reason in the server's log; a client could do the same in production"
 
 
@@ -140,7 +141,7 @@ class _Checker:
         try:
             answer = self._ask()
         except EvidenceError as err:
-            gone = not self._is_alive()
+            gone = has_ended(self._is_alive)
             how = "the server's process ended" if gone else f"a valid request is no longer answered ({err.message})"
             self._add("crash" if gone else "hang", Severity.HIGH, name, f"{how}, after it was sent {what}")
             return False
@@ -187,6 +188,16 @@ class _Checker:
                 advice=_ADVICE if severity.rank >= Severity.MEDIUM.rank else "",
             )
         )  # fmt: skip
+
+
+def has_ended(is_alive: Callable[[], bool], patience_s: float = 1.0) -> bool:
+    """Whether the process has ended, or does so in a moment: its connections break before its parent is told."""
+    deadline = time.monotonic() + patience_s
+    while is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_S)
+    return True
 
 
 def same_answer(one: Answer, other: Answer) -> bool:
