@@ -157,6 +157,10 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
         a_zip({"a.npy": an_array_file(np.array([{}], dtype=object))[:128] + _BAD}), _IMPORT, Severity.CRITICAL
     ),
     "not-an-array.npz": (a_zip({"a.npy": _BAD}, compression=zipfile.ZIP_DEFLATED), _IMPORT, Severity.CRITICAL),
+    "raw-array.pt": (
+        a_zip({"m/data.pkl": _GOOD, "m/data/0": an_array_file(np.array([{}], dtype=object))[:128] + _BAD}),
+        _IMPORT, Severity.CRITICAL,
+    ),
     "raw-name.zip": (a_zip({"archive/data/0": _BAD, "other/data.pkl": _GOOD}), _IMPORT, Severity.CRITICAL),
     "device.tar": (_tar_with((_device(), b"")), "archive.link", Severity.HIGH),
     "after-end.tar": (a_tar({"a.json": b"{}"}) + _BAD, _IMPORT, Severity.CRITICAL),

@@ -180,6 +180,7 @@ HONEST: dict[str, Callable[[], bytes]] = {
         b'{"learner":{"attributes":{},"objective":{"name":"binary:logistic"}},"version":[3,1,0]}'
     ),
     "good/lightgbm.model": lambda: b"tree\nversion=v4\nnum_class=1\n\nTree=0\nleaf_value=1\n\nend of trees\n",
+    "good/lightgbm.txt": lambda: b"tree\nversion=v4\nnum_class=1\n\nTree=0\nleaf_value=1\n\nend of trees\n",
     "good/catboost.cbm": a_catboost_model,
     "good/fasttext.bin": a_fasttext_model,
     "good/vectors.bin": word_vectors,
@@ -219,7 +220,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "extension.msgpack": (msgpack.packb({"a": msgpack.ExtType(77, b"x")}), "extension type 77"),
     "cut.cbm": (a_catboost_model()[:-9], "cut or damaged"),
     "cut.lgb": (b"tree\nversion=v4\nnum_class=1\n", "breaks off"),
-    "cut.vec": (b"90 30\nword 0.1 0.2 0.3\n", "too few"),
+    "cut.vec": (b"90 30\nword " + bytes(120), "too few"),
     "cut.pdiparams": (a_paddle_tensor(3)[:-3], "longer than the file"),
     "cut.parquet": (_parquet(_table())[:-4], "no footer"),
     "cut.arrow": (_arrow(_table(), pa.ipc.new_file)[:-4], "no footer"),

@@ -35,7 +35,7 @@ _FLATBUFFERS = {b"ET12": "executorch", b"ORTM": "ort"}
 _RIFF = {b"WEBP": "webp", b"WAVE": "wav"}
 _UBJSON = re.compile(rb"\{(?:[iU].|I..|l....|L.{8})(?:learner|version|Config|Model)", re.DOTALL)
 _XGBOOST_JSON = re.compile(rb'\{\s*"(?:learner|version)"\s*:\s*[\[{]')
-_WORD2VEC = re.compile(rb"[1-9][0-9]{0,8} [1-9][0-9]{0,4}\n")
+_WORD2VEC = re.compile(rb"[1-9][0-9]{0,8} ([1-9][0-9]{0,4})\n")
 _PADDLE_PROGRAM = re.compile(rb"\n(?:[\x80-\xff]{0,9}[\x00-\x7f])\x08\x00\x10\xff{9}\x01")
 _PADDLE_TENSOR = re.compile(rb"\0{4}(?:\0{8})\0{4}.\0{3}\x08[\x00-\x20]\x10")
 _PIECE = re.compile(rb"\n[\x07-\x7f]\n[\x01-\x7a]")
@@ -71,11 +71,17 @@ def _paddle(head: bytes) -> str | None:
 
 
 def _word2vec(head: bytes) -> str | None:
+    """How many words of how many numbers; then a word and its numbers, as text or binary."""
     first = _WORD2VEC.match(head)
     if first is None:
         return None
-    rest = head[first.end() : first.end() + 200]
-    return "word2vec" if b" " in rest else None
+    rest = head[first.end() :]
+    word, _, numbers = rest.partition(b" ")
+    if not numbers or not 0 < len(word) <= 200:
+        return None
+    if len(rest.split(b"\n", 1)[0].split()) == int(first[1]) + 1:
+        return "text"
+    return "word2vec" if b"\0" in rest or any(byte < 9 for byte in rest[:400]) else None
 
 
 def _sentencepiece(head: bytes) -> str | None:

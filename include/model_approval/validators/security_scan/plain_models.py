@@ -83,7 +83,7 @@ class FastTextScanner:
 
 
 class Word2VecScanner:
-    """Scans `word2vec`: how many words of how many numbers, then each word with its numbers, as text or binary."""
+    """Scans `word2vec`: how many words of how many numbers, then each word with its numbers."""
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Check that so many fit. Raises Uncovered when they do not."""
@@ -91,11 +91,8 @@ class Word2VecScanner:
         first = blob.stream.readline(64)
         words, numbers = (int(part) for part in first.split())
         rest = blob.size_bytes - len(first)
-        if words * (4 * numbers + 2) <= rest <= words * (4 * numbers + 1100):
-            return
-        _require_text(blob)
-        if rest < words * (2 * numbers + 1):
-            raise Uncovered(f"{rest} bytes are too few for {words} words of {numbers} numbers")
+        if not words * (4 * numbers + 2) <= rest <= words * (4 * numbers + 1100):
+            raise Uncovered(f"{rest} bytes are too few or too many for {words} words of {numbers} numbers")
 
 
 class SentencePieceScanner:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from model_approval.domain.evidence import Severity
+from model_approval.domain.formats import UNKNOWN, detect_format
 from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
 from model_approval.validators.security_scan.pickle_walk import Import
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
@@ -78,7 +79,7 @@ class SkopsLayout:
 
     def is_raw(self, name: str, head: bytes) -> bool:
         """Bytes objects are stored as they are; skops reads them back as nothing but bytes."""
-        return bool(_BYTES_FILE.fullmatch(name)) and not head.startswith((b"\x80", b"PK", b"\x7fELF"))
+        return bool(_BYTES_FILE.fullmatch(name)) and detect_format("", head) == UNKNOWN
 
     def scan_content(self, blob: Blob, scan: FileScan, name: str) -> None:
         """Walk the schema; the rest goes by its own format."""

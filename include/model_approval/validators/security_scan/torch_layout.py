@@ -24,6 +24,8 @@ _MAX_WORD_BYTES = 4096
 _CODE = re.compile(r"code/.+\.py")
 _LOADED = frozenset({"pickle", "zip", "torch", "tar", "elf", "pe", "macho"})
 """What torch.export stores as a weight when it is no plain tensor, and what must not pass as one."""
+_MAGICS = (b"\x93NUMPY", b"PK\x03\x04", b"\x7fELF", b"\x89HDF", b"7z\xbc\xaf")
+"""No tensor begins like this by chance, so another reader is meant; two bytes of a pickle's header may be chance."""
 _OWN_CLASSES = "__torch__"
 
 
@@ -58,6 +60,8 @@ class TorchLayout:
             return False
         if self.is_export and _EXPORTED.fullmatch(inside):
             return detect_format("", head) not in _LOADED
+        if head.startswith(_MAGICS):
+            return False
         is_word = bool(_WORD.fullmatch(inside)) and len(head) <= _MAX_WORD_BYTES
         return is_word or bool(_RAW.fullmatch(inside))
 
