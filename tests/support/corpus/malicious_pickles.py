@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from functools import partial
 
 from tests.support.corpus.assembler import Call, Name, assemble, push, text
 from tests.support.corpus.sample import Sample
@@ -205,6 +206,37 @@ def _disguised_as_text() -> dict[str, bytes]:
     return {"README.txt": assemble(Call("os", "system", COMMAND), 0)}
 
 
+def _built(module: str, name: str, **state: object) -> bytes:
+    """An object made as pickle makes them, its state set by the class's own method."""
+    return _PROTO_4 + push(Call(module, name, way="newobj")) + push(dict(state)) + pickle.BUILD + pickle.STOP
+
+
+def _gadgets() -> dict[str, bytes]:
+    """Names of well-known libraries that do what they are told: an allow-list must be narrower than the library."""
+    memmap = Name("numpy", "memmap")
+    truncated = ("weights.bin", "uint8", "w+", 0, 1)
+    loopback = ("127.0.0.1", 9)
+    return {
+        # scipy executes the text that parses a distribution's arguments, statsmodels evaluates a formula
+        "scipy-template": _built("scipy.stats._continuous_distns", "norm_gen", _parse_arg_template="0"),
+        "statsmodels-formula": _built(
+            "statsmodels.base.data",
+            "PandasData",
+            restore_model_spec=True,
+            formula="y ~ I(__import__('os'))",
+            frame=None,
+        ),
+        # other libraries' classes, by the name of the module that imports them
+        "sklearn-client": assemble(Call("sklearn.callback._transport", "Client", loopback)),
+        "sklearn-listener": assemble(Call("sklearn.callback._transport", "Listener", loopback)),
+        # constructors that do more than keep their arguments
+        "pandas-expression": assemble(Call("pandas.core.computation.expr", "Expr", "@f(0)")),
+        "numpy-memmap": assemble(Call("numpy", "memmap", *truncated)),
+        "torch-memmap": assemble(Call("torch._tensor", "_rebuild_from_type_v2", memmap, memmap, truncated, None)),
+        "lightgbm-file": assemble(Call("lightgbm.basic", "Booster", None, None, "/etc/passwd")),
+    }
+
+
 def samples() -> list[Sample]:
     """All of them."""
     hidden = {
@@ -273,5 +305,6 @@ def samples() -> list[Sample]:
         "model.h5",
     )
     made += [Sample(f"named-{name}", lambda: BAD, "pickle.|folder.") for name in named]
+    made += [Sample(f"gadget-{name}.pkl", partial(bytes, data), "pickle.") for name, data in _gadgets().items()]
     made.append(Sample("named-readme", _disguised_as_text, "pickle.|folder."))
     return made
