@@ -24,6 +24,7 @@ from tests.support.keras_samples import (
     layer,
     old_lambda,
     sequential,
+    with_false_heap,
 )
 from tests.support.models import a_pickle_that_calls
 from tests.support.validation import evidence_about
@@ -74,6 +75,8 @@ def _virtual(file: h5py.File) -> None:
 
 _PICKLE = a_pickle_that_calls("posix", "system")
 _FILES: dict[str, tuple[bytes, str]] = {
+    "newest-lambda.h5": (an_h5_file(sequential(old_lambda()), layout="latest"), "keras.lambda"),
+    "behind-user-block.h5": (an_h5_file(sequential(old_lambda()), user_block=1024), "keras.lambda"),
     "link.h5": (an_h5_file(change=_linked), "hdf5.external-link"),
     "storage.h5": (an_h5_file(change=_stored_outside), "hdf5.external-storage"),
     "virtual.h5": (an_h5_file(change=_virtual), "hdf5.virtual-dataset"),
@@ -111,6 +114,11 @@ _PLAIN = sequential(
 HONEST: dict[str, bytes] = {
     "good/model.keras": a_keras_file(_PLAIN),
     "good/model.h5": an_h5_file(_PLAIN),
+    "good/newest.h5": an_h5_file(_PLAIN, layout="latest"),
+    "good/compressed.h5": an_h5_file(
+        change=lambda file: file.create_dataset("x", data=np.ones(99), compression="gzip")
+    ),
+    "good/many.h5": an_h5_file(change=lambda file: [file.create_group(f"layer_{n}") for n in range(300)]),
     "good/model.json": json.dumps(_PLAIN).encode(),
     "good/model.weights.h5": an_h5_file(),
     "good/text.h5": an_h5_file(change=lambda file: file.create_dataset("vocabulary", data=["a", "bc"])),
@@ -125,6 +133,8 @@ DOUBTFUL: dict[str, tuple[bytes, str]] = {
     "tail.h5": (an_h5_file() + b"\1" * 40, "follow after the end"),
     "cut.h5": (an_h5_file()[:700], ""),
     "user-block.h5": (b"\1" * 512 + an_h5_file(user_block=512)[512:], "user-block"),
+    "heap.h5": (with_false_heap(an_h5_file(_PLAIN)), "global heap"),
+    "newest-heap.h5": (with_false_heap(an_h5_file(_PLAIN, layout="latest")), "global heap"),
     "no-json.h5": (an_h5_file(change=lambda file: file.attrs.create("model_config", "{")), "JSONDecodeError"),
 }
 

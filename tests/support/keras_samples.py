@@ -54,8 +54,18 @@ def a_keras_file(config: Config) -> bytes:
     )
 
 
+def with_false_heap(file: bytes) -> bytes:
+    """The same file, but the first text of its global heap is said to have nearly 2^64 bytes."""
+    at = file.index(b"GCOL") + 16
+    return file[: at + 8] + b"\xff" * 8 + file[at + 16 :]
+
+
 def an_h5_file(
-    config: Config | None = None, change: Callable[[h5py.File], object] | None = None, *, user_block: int = 0
+    config: Config | None = None,
+    change: Callable[[h5py.File], object] | None = None,
+    *,
+    user_block: int = 0,
+    layout: str = "earliest",
 ) -> bytes:
     """An HDF5 file with weights.
 
@@ -63,9 +73,10 @@ def an_h5_file(
         config: The model's configuration, when it is more than weights.
         change: Adds what else should be in it.
         user_block: Bytes before the content, a power of two from 512 on.
+        layout: The oldest release of HDF5 that must read it, as h5py's `libver`.
     """
     memory = io.BytesIO()
-    with h5py.File(memory, "w", **({"userblock_size": user_block} if user_block else {})) as file:
+    with h5py.File(memory, "w", libver=layout, **({"userblock_size": user_block} if user_block else {})) as file:
         file.create_group("layers/dense/vars").create_dataset("0", data=np.ones((3, 2), np.float32))
         file.attrs["keras_version"] = "3.15.1"
         file.attrs["layer_names"] = np.array([b"dense", b"input"])
