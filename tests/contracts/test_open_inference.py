@@ -373,3 +373,12 @@ def test_an_artifact_without_a_model_ends_the_server_with_the_reason(tmp_path) -
     artifact = write_folder(tmp_path / "artifact", {"readme.txt": b"hello"})
     with pytest.raises(AssertionError, match="no model that a runtime here knows"), unix_server(tmp_path, artifact):
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [([], "runs code that came with it"), (["--allow-code"], "cannot import torch")]
+)
+def test_an_exported_program_needs_leave_and_torch(tmp_path, arguments: list[str], words: str) -> None:
+    artifact = write_folder(tmp_path / "artifact", {"model.pt2": b"PK"})
+    with pytest.raises(AssertionError, match=words), unix_server(tmp_path, artifact, *arguments):
+        pass

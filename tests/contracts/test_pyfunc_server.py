@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,15 +72,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _locks() -> str:
-    """Where the validators' environment has the libraries of the locks."""
-    return str(PYTHON.parent.parent / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages")
-
-
 def _pyfunc_server(folder: Path, artifact: Path):
     (folder / "scratch").mkdir()
-    arguments = ["--allow-code", "--locks-from", _locks(), "--scratch", str(folder / "scratch")]
-    return unix_server(folder, artifact, *arguments, python=_CORE)
+    return unix_server(folder, artifact, "--allow-code", "--python", str(_CORE), "--scratch", str(folder / "scratch"))
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +136,9 @@ def test_the_models_code_reaches_no_network_no_file_and_no_program(saved: Path, 
     [
         (PYTHON, "columns", [], "runs code that came with it"),
         (PYTHON, "columns", ["--allow-code"], "cannot import mlflow"),
+        (PYTHON, "columns", ["--allow-code", "--python", "/nowhere/python"], "/nowhere/python cannot be started"),
         (_CORE, "columns", ["--allow-code"], "may run only where it is confined"),
-        (_CORE, "unsigned", ["--allow-code", "--locks-from", _locks()], "declares no signature"),
+        (PYTHON, "unsigned", ["--allow-code", "--python", str(_CORE)], "declares no signature"),
     ],
 )
 def test_it_does_not_start_without_leave_locks_library_and_signature(

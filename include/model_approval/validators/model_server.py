@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from model_approval.domain.deployment import ServingConfig
 from model_approval.domain.errors import EvidenceError, IntegrityError, ModelApprovalError
@@ -33,6 +35,7 @@ from model_approval.validators.server_status import Status
 
 log = logging.getLogger(__name__)
 
+_MODULE = "model_approval.validators.model_server"
 _FILE_BYTES = 1024**2
 _OPEN_FILES = 4096
 _DEFAULT_BODY_MIB = 64
@@ -173,7 +176,7 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="model_approval.validators.model_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog=_MODULE, description=__doc__)
     add = parser.add_argument
     add("--artifact", type=Path, required=True, help="folder with the model's files")
     add("--expect-digest", help="the artifact digest that the folder must have")
@@ -197,16 +200,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--accept-nan", action="store_true", help="pass NaN and infinity in binary inputs on to the model")
     add("--cpu", action="store_true", help="do not use a GPU")
     add("--runtime", type=Kind, choices=list(Kind), help="what runs the model, if its files do not tell")
+    add("--python", type=Path, help="go on in this interpreter: one with mlflow or torch, and this package")
     add("--locks-from", type=Path, help="folder of landlock and pyseccomp, for an interpreter that lacks them")
     add("--allow-code", action="store_true", help="run code that comes with the artifact; it is confined like the rest")
     return parser
 
 
+def _become(python: Path, arguments: list[str]) -> NoReturn:
+    """Go on in another interpreter, made for the model, and lend it the libraries of the locks."""
+    spec = importlib.util.find_spec("landlock")
+    folder = Path(spec.origin).parents[1] if spec and spec.origin else None
+    locks = ["--locks-from", str(folder)] if folder and "--locks-from" not in arguments else []
+    try:
+        os.execv(python, [str(python), "-I", "-m", _MODULE, *arguments, *locks])  # noqa: S606  (an argument list)
+    except OSError as err:
+        raise EvidenceError(f"{python} cannot be started: {err.strerror}", hint="mend --python") from err
+
+
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
-    given = _parser().parse_args(argv)
+    other = argparse.ArgumentParser(add_help=False)
+    other.add_argument("--python", type=Path)
+    chosen, arguments = other.parse_known_args(argv)
+    given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
+        if chosen.python:
+            _become(chosen.python, arguments)
         _serve(given)
     except (ModelApprovalError, OSError, ValueError) as err:
         sys.stderr.write(f"model server: {plain_line(str(err))}\n")

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 64
 """Bytes; the widest vector registers, so that a tensor in the buffer is used where it lies."""
-_KEPT_BYTES = 4 * 1024**2
-"""A buffer larger than this is given back after its request."""
+_KEPT_BYTES = 1024**2
+_KEPT_LOCAL_BYTES = 64 * 1024**2
+"""A buffer larger than this is given back after its request. On a Unix socket the few clients are ours, and fresh pages
+for every large tensor would cost them a millisecond."""
 _BLOCK = 64 * 1024
 _MAX_LINE = 1024
 _MAX_TRAILERS = 32
@@ -25,6 +27,7 @@ class Body:
 
     def __init__(self, client: socket.socket, timeout_s: float) -> None:
         self._socket, self._timeout_s = client, timeout_s
+        self._kept = _KEPT_LOCAL_BYTES if client.family == socket.AF_UNIX else _KEPT_BYTES
         self._room = memoryview(b"")
         self._aligned = 0
 
@@ -47,7 +50,7 @@ class Body:
 
     def _make_room(self, length: int, json_bytes: int) -> int:
         needed = length + 2 * _ALIGNMENT
-        if len(self._room) < needed or len(self._room) > max(_KEPT_BYTES, needed):
+        if len(self._room) < needed or len(self._room) > max(self._kept, needed):
             import numpy as np
 
             room = np.empty(max(needed, 2 * _BLOCK), np.uint8)

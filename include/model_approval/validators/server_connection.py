@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BLOCK = 64 * 1024
-_KEPT_HEADS = 64
+_KEPT_HEADS = 16
+_KEPT_BYTES = 2048
+"""Longer heads are not kept: what a connection keeps has to stay small, as there may be hundreds."""
 _VECTORS = 64
 """Buffers in one system call, far below the kernel's 1024."""
 _LINGER_S = 2.0
@@ -183,9 +185,10 @@ class Connection:
         if head.content_length is not None and head.content_length > limit:
             raise Refusal(413, f"the body may have {limit} bytes at most")
         known = _Known(head, endpoint)
-        if len(self._known) >= _KEPT_HEADS:
-            self._known.clear()
-        self._known[raw] = known
+        if len(raw) <= _KEPT_BYTES:
+            if len(self._known) >= _KEPT_HEADS:
+                self._known.clear()
+            self._known[raw] = known
         return known
 
     def _read_body(self, head: Head, end: int) -> memoryview:
