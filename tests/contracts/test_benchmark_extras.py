@@ -8,10 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import helper
-from skl2onnx import to_onnx
-from sklearn.datasets import make_classification
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
 
 from model_approval.domain.evidence import Evidence, Metric, Severity
 from model_approval.validators.contract import Task
@@ -91,6 +87,12 @@ def test_batch_sizes_and_cold_starts_have_their_figures(everything: Evidence) ->
 
 
 def test_a_real_classifier_is_as_right_as_scikit_learn_says(tmp_path: Path) -> None:
+    # Imported here: together they take seconds, which the other tests need not wait for.
+    from skl2onnx import to_onnx
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss, roc_auc_score
+
     features, labels = make_classification(300, 6, n_classes=3, n_informative=4, flip_y=0.3, random_state=3)
     features = features.astype(np.float32)
     model = LogisticRegression(max_iter=500).fit(features, labels)
