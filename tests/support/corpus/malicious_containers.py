@@ -80,6 +80,20 @@ def _torchscript(member: str, content: bytes) -> bytes:
     })  # fmt: skip
 
 
+def _torchscript_that(statement: str) -> bytes:
+    """A scripted module whose `forward` does something, as torch writes it: data without imports, code as text."""
+    lines = (
+        "class Net(Module):",
+        "  training : bool",
+        "  def forward(self: __torch__.Net,",
+        "    x: Tensor) -> Tensor:",
+    )
+    code = "\n".join((*lines, f"    {statement}", "    return x\n"))
+    data = b"\x80\x02c__torch__\nNet\n)\x81}X\x08\0\0\0trainingI00\nsb."
+    members = {"data.pkl": data, "code/__torch__.py": code.encode(), "constants.pkl": b"\x80\x02).", "version": b"3\n"}
+    return zipped({f"m/{name}": content for name, content in members.items()})
+
+
 def sevenzip(members: dict[str, bytes]) -> bytes:
     """A 7z archive."""
     buffer = io.BytesIO()
@@ -226,6 +240,8 @@ def _libraries() -> list[Sample]:
         Sample("torch-tar.pth", _torch_tar, _PICKLE),
         Sample("torchscript-data.pt", lambda: _torchscript("data.pkl2", BAD), _PICKLE),
         Sample("torchscript-constants.pt", lambda: _torchscript("extra/constants.pkl", BAD), _PICKLE),
+        Sample("torchscript-file.pt", lambda: _torchscript_that('y = torch.from_file("/etc/passwd", True, 9)'), "torch"),
+        Sample("torchscript-save.pt", lambda: _torchscript_that('_0 = torch.save(x, "weights.pt")'), "torch"),
         Sample("torch-mar.mar", lambda: zipped({"MAR-INF/MANIFEST.json": b"{}", "model.pt": torch_zip(BAD)}), _PICKLE),
         Sample("objects.npy", lambda: _npy(BAD), _PICKLE),
         Sample("objects-2.npy", lambda: _npy(BAD_4, 2), _PICKLE),

@@ -145,6 +145,8 @@ def _keras_3() -> list[Sample]:
         "module-extract": _lambda_of("keras.src.utils.file_utils", "extract_archive"),
         "vocabulary-outside": layer("StringLookup", {"name": "s", "vocabulary": "/etc/passwd"}),
         "vocabulary-remote": layer("StringLookup", {"name": "s", "vocabulary": "http://127.0.0.1:9/x"}),
+        # a name with dots: joined with its module it is another module's function
+        "dotted-get-file": layer("Activation", {"name": "a", "activation": function("keras", "utils.get_file")}),
         "torch-module": _torch_wrapper(),
         "saved-model-layer": layer("TFSMLayer", {"name": "t", "filepath": "/tmp/other", "call_endpoint": "serve"}),
     }  # fmt: skip
@@ -170,6 +172,15 @@ def _node(loader: str, module: str, name: str, **more: object) -> Config:
     return {"__class__": name, "__module__": module, "__loader__": loader, "__id__": 1, **more}
 
 
+def _state(module: str, name: str, **state: str) -> Config:
+    """An object whose state its own method sets."""
+    values = {key: _node("JsonNode", "builtins", "str", content=json.dumps(value)) for key, value in state.items()}
+    keys = _node("ListNode", "builtins", "list", content=[])
+    return _node(
+        "ObjectNode", module, name, content=_node("DictNode", "builtins", "dict", content=values, key_types=keys)
+    )
+
+
 def _skops_files() -> list[Sample]:
     text = _node("JsonNode", "builtins", "str", content='"true"', is_json=True)
     items = _node("TupleNode", "builtins", "tuple", content=[text])
@@ -187,6 +198,8 @@ def _skops_files() -> list[Sample]:
         "operator": _node("OperatorFuncNode", "operator", "methodcaller", attrs=items),
         "operator-attrgetter": _node("OperatorFuncNode", "operator", "attrgetter", attrs=items),
         "nested": _node("DictNode", "builtins", "dict", content={"a": os_system}, key_types=items),
+        "scipy-template": _state("scipy.stats._continuous_distns", "norm_gen", _parse_arg_template="0"),
+        "sklearn-client": _node("TypeNode", "sklearn.callback._transport", "Client"),
         "loader": _node("EvalNode", "builtins", "eval", content="0"),
     }
     made = [Sample(f"{name}.skops", partial(_skops, node), "skops.") for name, node in nodes.items()]
