@@ -232,7 +232,8 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "cut.pdf": (a_pdf()[:-7], "breaks off"),
     "encrypted.pdf": (a_pdf(b"<</Encrypt 3 0 R>>"), "encrypted"),
     "strange.mlmodel": (a_core_ml_model((777, b"")), "type 777"),
-    "executorch.pte": (struct.pack("<I", 16) + b"ET12" + bytes(60), "no scanner for executorch"),
+    "executorch.pte": (struct.pack("<I", 16) + b"ET12" + bytes(60), "an ExecuTorch program"),
+    "model.rar": (b"Rar!\x1a\x07\x01\0" + bytes(60), "RAR archive"),
 }  # fmt: skip
 
 

@@ -60,6 +60,9 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "images:GifScanner": ("gif",),
     "images:RiffScanner": ("webp", "wav"),
     "documents:PdfScanner": ("pdf",),
+    "opaque:OpaqueScanner": (
+        "rar", "sqlite", "executorch", "ort", "tiff", "ogg", "flac", "tensorrt", "torch7",
+    ),
     "tails:UnknownScanner": ("unknown",),
 }  # fmt: skip
 _BY_FORMAT = {kind: where for where, kinds in _TABLE.items() for kind in kinds}

@@ -29,16 +29,20 @@ _OUTSIDE = frozenset(
 """Names under `torch` or `ops.aten` that read or write files, or leave TorchScript."""
 _OPERATOR_SPACES = frozenset(
     {
-        "aten", "prim", "quantized", "_quantized", "torchvision", "torchaudio", "mkldnn", "mkldnn_prepacked",
-        "prepacked",
-        "sparse", "quantized_decomposed", "metal", "metal_prepack", "vulkan", "vulkan_prepack", "xnnpack", "inductor",
-        "torch_scatter", "torch_sparse", "torch_cluster", "torch_spline_conv", "fbgemm", "_caffe2", "higher_order",
+        "aten", "prim", "prims", "quantized", "_quantized", "quantization", "torchvision", "torchaudio", "mkl", "mkldnn",
+        "mkldnn_prepacked", "onednn", "prepacked", "sparse", "quantized_decomposed", "metal", "metal_prepack", "vulkan",
+        "vulkan_prepack", "xnnpack", "inductor", "inductor_prims", "rngprims", "export", "_native", "static_runtime",
+        "profiler", "torch_scatter", "torch_sparse", "torch_cluster", "torch_spline_conv", "fbgemm", "_caffe2",
+        "higher_order",
     }
 )  # fmt: skip
 _OUTSIDE_SPACES = frozenset(
-    {"rpc", "image", "video_reader", "profiler", "c10d", "dist_autograd", "debugprims", "script"}
-)
-"""Operators that call other processes, read and write files, or record what the process does."""
+    {
+        "rpc", "image", "video_reader", "c10d", "c10d_functional", "_c10d_functional", "dist_autograd", "symm_mem",
+        "debugprims", "script",
+    }
+)  # fmt: skip
+"""Operators that call other processes or read and write files; found by their arguments in torch's own registry."""
 _OUTSIDE_PREFIXES = ("sox_io_", "sox_effects_", "ffmpeg", "rpc_")
 _TORCH_PARTS = frozenset({"linalg", "fft", "special", "nn", "functional", "sparse", "nested", "jit", "ops", "classes"})
 _PYTHON_NAMES = frozenset(
