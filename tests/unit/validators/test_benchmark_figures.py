@@ -155,7 +155,15 @@ def test_a_warm_up_that_never_settles_is_given_up_and_says_so() -> None:
     model = Model(*[1.1**number for number in range(200)])
     found = warm_up(model, 0.05, clock=lambda: model.now_s)
     assert not found.settled
-    assert found.words.startswith("not settled within")
+    assert found.words.startswith("not settled after")
+
+
+def test_noise_that_no_two_windows_survive_is_not_taken_for_a_warm_up() -> None:
+    model = Model(*[1.0] * 10, *([2.0] * 20 + [1.0] * 20) * 20)
+    found = warm_up(model, 0.5, clock=lambda: model.now_s)
+    assert found.settled
+    assert found.noisy
+    assert found.words.startswith("settled, as far as the noise tells, after")
 
 
 def test_a_slow_model_warms_up_with_twenty_queries() -> None:
