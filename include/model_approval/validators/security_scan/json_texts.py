@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from pydantic import JsonValue
 
@@ -28,8 +30,9 @@ from model_approval.validators.security_scan.model_indexes import judge_index
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
 from model_approval.validators.security_scan.text_blocks import TextBlock, read_text, text_blocks
 
-MAX_PARSED_BYTES = 8 * 1024**2
+MAX_PARSED_BYTES = 4 * 1024**2
 """A parsed document takes about ten times its size; vocabularies are longer and all of the same kind."""
+_MAX_TWICE = 10
 _DUPLICATE = Rule("config.duplicate-key", Severity.MEDIUM, "write each key once: readers disagree which one counts")
 _PAIR = re.compile(
     rf'"({"|".join(map(re.escape, sorted(KEYS)))}|chat_template'
@@ -55,7 +58,9 @@ class JsonScanner:
             check_large_keras(blob, scan)
             return
         text = read_text(blob, MAX_PARSED_BYTES)
-        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
+        twice: list[str] = []
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=partial(_object, twice))
+        _report_duplicates(blob, scan, twice)
         search_document(blob, scan, document)
         record(judge_index(blob.name, document, scan), blob, scan)
         if looks_like_keras(document):
@@ -73,17 +78,6 @@ class JsonLinesScanner:
         search_large(blob, scan)
 
 
-class _Pairs(dict[str, JsonValue]):
-    """An object that remembers which keys it was given twice."""
-
-    def __init__(self, pairs: list[tuple[str, JsonValue]]) -> None:
-        super().__init__(pairs)
-        self.twice: list[str] = []
-        if len(self) < len(pairs):
-            seen: set[str] = set()
-            self.twice = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
-
-
 def search_document(blob: Blob, scan: FileScan, document: JsonValue) -> None:
     """Judge all values of a parsed document, and its chat templates."""
     pending: list[tuple[tuple[str, ...], JsonValue]] = [((), document)]
@@ -93,12 +87,20 @@ def search_document(blob: Blob, scan: FileScan, document: JsonValue) -> None:
             record(judge(path, value), blob, scan)
         if path and path[-1] == "chat_template":
             _check_templates(blob, scan, value)
-        if isinstance(value, dict):
-            _report_duplicates(blob, scan, value)
-            pending += [((*path, key), item) for key, item in value.items() if type(item) is not int or key in KEYS]
-        elif isinstance(value, list):
-            place = (*path, "0")
-            pending += [(place, item) for item in value]
+        pending += _parts(path, value)
+
+
+def _parts(path: tuple[str, ...], value: JsonValue) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
+    """What is in a list or an object, without what nobody judges: numbers, short words, empty lists."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in KEYS or (item and isinstance(item, (dict, list))) or (isinstance(item, str) and len(item) > 3):
+                yield (*path, key), item
+    elif isinstance(value, list):
+        place = (*path, "0")
+        for item in value:
+            if (item and isinstance(item, (dict, list))) or (isinstance(item, str) and len(item) > 3):
+                yield place, item
 
 
 def _is_worth_judging(path: tuple[str, ...], value: JsonValue) -> bool:
@@ -112,8 +114,17 @@ def _is_worth_judging(path: tuple[str, ...], value: JsonValue) -> bool:
     )
 
 
-def _report_duplicates(blob: Blob, scan: FileScan, value: dict[str, JsonValue]) -> None:
-    for key in getattr(value, "twice", [])[:10]:
+def _object(twice: list[str], pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """An object, with the keys that it was given twice added to a list."""
+    made = dict(pairs)
+    if len(made) < len(pairs) and len(twice) < _MAX_TWICE:
+        counts = Counter(key for key, _ in pairs)
+        twice += [key for key, count in counts.items() if count > 1][:_MAX_TWICE]
+    return made
+
+
+def _report_duplicates(blob: Blob, scan: FileScan, twice: list[str]) -> None:
+    for key in dict.fromkeys(twice[:_MAX_TWICE]):
         shown = plain_line(key, limit=100)
         scan.add(blob, _DUPLICATE, f"the key {shown!r} stands twice in one object", subject=shown)
         scan.gap("a key stands twice in one JSON object; only its last value was judged")
