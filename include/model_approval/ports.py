@@ -21,7 +21,7 @@ from model_approval.domain.manifest import ArtifactManifest
 from model_approval.domain.promotion import Promotion, PromotionState
 from model_approval.domain.request import PromotionRequest, RegisteredVersion
 from model_approval.domain.review import Vote, Waiver
-from model_approval.policy.schema import FrozenPolicy, PrivacyRules
+from model_approval.policy.schema import FrozenPolicy, PrivacyRules, TableRule
 
 Clock = Callable[[], datetime]
 """The time now, with zone UTC."""
@@ -308,7 +308,20 @@ class Deployer(Protocol):
 
 
 class DataProfiler(Protocol):
-    """Runs the privacy expectations over schema and sample."""
+    """Holds data to expectations: the privacy rules over schema and sample, a policy's suites over tables."""
+
+    @property
+    def library(self) -> str:
+        """Name and version of what checks, for the evidence."""
+        ...
+
+    def check_table(self, csv: str, rule: TableRule) -> tuple[int, tuple[str, ...], bytes]:
+        """Rows of the table, unmet expectations in words, and the validation as a page (HTML) for people.
+
+        Raises:
+            EvidenceError: The table cannot be read, or an expectation could not be evaluated.
+        """
+        ...
 
     def profile(
         self, schema_json: bytes, sample_csv: bytes, rules: PrivacyRules, declared_personal: frozenset[str]

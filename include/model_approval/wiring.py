@@ -31,7 +31,7 @@ def services() -> Services:
 
 def make_services(settings: Settings) -> Services:
     """Services over the real systems that the settings name."""
-    from model_approval.adapters.privacy_profiler import GreatExpectationsProfiler
+    from model_approval.adapters.expectations import GreatExpectationsProfiler
     from model_approval.adapters.s3_artifacts import S3ArtifactStore
     from model_approval.adapters.s3_audit import S3AuditLog
     from model_approval.adapters.s3_evidence import S3EvidenceStore

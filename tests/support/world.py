@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from model_approval.adapters.memory.artifacts import MemoryArtifactStore
 from model_approval.adapters.memory.audit import MemoryAuditLog
 from model_approval.adapters.memory.evidence import MemoryEvidenceStore
+from model_approval.adapters.memory.profiler import MemoryProfiler
 from model_approval.adapters.memory.registry import MemoryRegistry
 from model_approval.adapters.memory.reviews import MemoryReviewStore
 from model_approval.adapters.memory.signing import MemorySigner, MemoryTrustedKeys
@@ -133,8 +134,8 @@ class Server:
         )
 
 
-class NoPrivacyRules:
-    """The policies of these tests have none, so nothing is ever profiled."""
+class NoPrivacyRules(MemoryProfiler):
+    """The policies of these tests have none, so nothing is ever profiled; tables are checked by the twin."""
 
     def profile(
         self, schema_json: bytes, sample_csv: bytes, rules: PrivacyRules, declared_personal: frozenset[str]

@@ -216,6 +216,33 @@ class StoredEvidence(Record):
         return self.evidence is not None and self.digest is not None
 
 
+class TableResult(Record):
+    """What became of the expectations of one rule over a table of the evidence."""
+
+    rule: Name
+    table: str
+    rows: int = 0
+    problems: tuple[Text, ...] = ()
+    """Expectations that are not met, in words."""
+    error: Text = ""
+    """Why they could not be checked; empty when they were."""
+    data_docs: str = ""
+    """Name of the document (HTML) that shows the validation, kept with the evidence."""
+
+
+class TableResults(Record):
+    """`expectations/<check>-<run>.json`: all results over one run's tables."""
+
+    schema_id: Literal["model-approval/table-results/v1"] = "model-approval/table-results/v1"
+    evidence_digest: Sha256
+    library: str
+    results: tuple[TableResult, ...]
+
+    def of(self, rule: str) -> TableResult | None:
+        """The result of one rule, or None."""
+        return next((one for one in self.results if one.rule == rule), None)
+
+
 class RuleOutcome(Record):
     """One requirement of the policy, evaluated, with the reason in words."""
 

@@ -6,16 +6,16 @@ a limitation turns a would-be pass into `inconclusive`, and so does a figure too
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_approval.domain.evidence import Device, Evidence, RuleOutcome, StoredEvidence, Verdict
+from model_approval.domain.evidence import Device, Evidence, RuleOutcome, StoredEvidence, TableResults, Verdict
 from model_approval.domain.manifest import ArtifactManifest
 from model_approval.policy.acceptance import moment_of, sort_findings
 from model_approval.policy.limits import Judgement, judge_limit, limit_words
 from model_approval.policy.readiness import Readiness, readiness
-from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy, MetricLimit
+from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy, MetricLimit, TableRule
 
 __all__ = ["Readiness", "evaluate_checks", "last_run", "readiness"]
 
@@ -24,19 +24,32 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
+class _Given:
+    """What is known beside a check's evidence."""
+
+    manifest: ArtifactManifest
+    has_champion: bool
+    tables: TableResults | None
+
+
+@dataclass(frozen=True)
 class _Ground:
     """What every rule of a check is judged on."""
 
     check: Check
     evidence: Evidence
-    manifest: ArtifactManifest
-    has_champion: bool
+    given: _Given
     at: datetime
     """When the evidence came home, for acceptances that end on a date."""
 
 
 def evaluate_checks(
-    frozen: FrozenPolicy, evidence: Sequence[StoredEvidence], *, manifest: ArtifactManifest, has_champion: bool
+    frozen: FrozenPolicy,
+    evidence: Sequence[StoredEvidence],
+    *,
+    manifest: ArtifactManifest,
+    has_champion: bool,
+    tables: Mapping[str, TableResults] | None = None,
 ) -> tuple[RuleOutcome, ...]:
     """One outcome for every rule of every check, in the policy's order.
 
@@ -45,12 +58,14 @@ def evaluate_checks(
         evidence: All runs of all checks; the last run of each counts.
         manifest: The pinned bytes; coverage is measured against it.
         has_champion: Whether a champion was pinned, so that relative limits must have a baseline.
+        tables: For checks with expectations over tables, what became of them, by the evidence's digest.
     """
-    return tuple(
-        outcome
-        for check in frozen.policy.checks
-        for outcome in _evaluate_check(check, last_run(evidence, check.name), manifest, has_champion)
-    )
+    outcomes: list[RuleOutcome] = []
+    for check in frozen.policy.checks:
+        stored = last_run(evidence, check.name)
+        results = (tables or {}).get((stored.digest if stored else None) or "")
+        outcomes += _evaluate_check(check, stored, _Given(manifest, has_champion, results))
+    return tuple(outcomes)
 
 
 def last_run(evidence: Sequence[StoredEvidence], check: str) -> StoredEvidence | None:
@@ -58,13 +73,11 @@ def last_run(evidence: Sequence[StoredEvidence], check: str) -> StoredEvidence |
     return max((item for item in evidence if item.check == check), key=lambda item: item.run, default=None)
 
 
-def _evaluate_check(
-    check: Check, stored: StoredEvidence | None, manifest: ArtifactManifest, has_champion: bool
-) -> list[RuleOutcome]:
-    problem = _why_unusable(check, stored, manifest)
+def _evaluate_check(check: Check, stored: StoredEvidence | None, given: _Given) -> list[RuleOutcome]:
+    problem = _why_unusable(check, stored, given.manifest)
     if problem or stored is None or stored.evidence is None:
         return [_outcome(check, rule, Judgement(Verdict.ERRORED, problem)) for rule in check.rules]
-    ground = _Ground(check, stored.evidence, manifest, has_champion, moment_of(stored))
+    ground = _Ground(check, stored.evidence, given, moment_of(stored))
     return [_evaluate_rule(ground, rule) for rule in check.rules]
 
 
@@ -87,8 +100,10 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
         judged = _judge_metric(ground, rule.limit)
     elif rule.findings is not None:
         judged = _judge_findings(ground, rule.findings)
+    elif rule.expectations is not None:
+        judged = _judge_table(ground, rule.id, rule.expectations)
     else:
-        judged = _judge_coverage(evidence, ground.manifest)
+        judged = _judge_coverage(evidence, ground.given.manifest)
     if judged.verdict is Verdict.PASSED and evidence.limitations:
         judged = judged.but(Verdict.INCONCLUSIVE, "; ".join(evidence.limitations))
     return _outcome(ground.check, rule, judged, evidence=evidence)
@@ -96,7 +111,7 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
 
 def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:
     metric = ground.evidence.metric(limit.metric)
-    judged = judge_limit(limit, metric, has_champion=ground.has_champion)
+    judged = judge_limit(limit, metric, has_champion=ground.given.has_champion)
     if metric is None and ground.evidence.limitations:
         # It says itself why it could not measure, for example for lack of a GPU: it did not break.
         return judged.but(Verdict.INCONCLUSIVE, "; ".join(ground.evidence.limitations))
@@ -137,9 +152,22 @@ def _judge_findings(ground: _Ground, limit: FindingLimit) -> Judgement:
         return Judgement(Verdict.FAILED, words)
     words = f"{_count(len(counted), 'finding') if counted else 'no finding'} {kind}{found.words()}"
     has_coverage_rule = any(rule.coverage is not None for rule in ground.check.rules)
-    if not has_coverage_rule and (missing := _uncovered(ground.evidence, ground.manifest)):
+    if not has_coverage_rule and (missing := _uncovered(ground.evidence, ground.given.manifest)):
         return Judgement(Verdict.INCONCLUSIVE, f"{words}, but not looked into: {_some(missing)}")
     return Judgement(Verdict.PASSED, words)
+
+
+def _judge_table(ground: _Ground, rule: str, wanted: TableRule) -> Judgement:
+    found = ground.given.tables.of(rule) if ground.given.tables else None
+    if found is None:
+        return Judgement(Verdict.ERRORED, f"the expectations over {wanted.table} were not checked")
+    if found.error:
+        return Judgement(Verdict.ERRORED, found.error)
+    if found.problems:
+        met = f"{len(found.problems)} of {_count(len(wanted.suite), 'expectation')} over {wanted.table} not met"
+        return Judgement(Verdict.FAILED, f"{met}: {_some(list(found.problems))}")
+    words = f"all {len(wanted.suite)} expectations" if len(wanted.suite) > 1 else "the expectation"
+    return Judgement(Verdict.PASSED, f"{words} over {wanted.table} ({_count(found.rows, 'row')}) met")
 
 
 def _judge_coverage(evidence: Evidence, manifest: ArtifactManifest) -> Judgement:

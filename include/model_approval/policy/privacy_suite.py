@@ -1,8 +1,8 @@
 """From the policy's privacy rules, a schema and a sample to tables and what is expected of them. Pure.
 
-Expectations are written here in our words; `adapters/privacy_profiler.py` has them checked. Nothing here puts a value
-of the sample into words: columns that nobody declared are named by their place in the file, since a file without
-header would otherwise show its first row.
+Expectations are written here in our words; `adapters/expectations` has them checked. Nothing here puts a value of the
+sample into words: columns that nobody declared are named by their place in the file, since a file without header would
+otherwise show its first row.
 """
 
 from __future__ import annotations

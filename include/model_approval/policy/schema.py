@@ -13,7 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from model_approval.domain.base import Name, Reason, Record, Sha256, Slug, Subject
 from model_approval.domain.committee import Committee
@@ -22,6 +22,7 @@ from model_approval.domain.digests import digest_of
 from model_approval.domain.evidence import Severity
 from model_approval.domain.openvex import Justification
 from model_approval.domain.request import PromotionRequest, RegisteredVersion
+from model_approval.policy.table_suite import mistake_in
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?$")]
 """A Kubernetes resource quantity, for example `500m` or `2Gi`."""
@@ -203,8 +204,32 @@ class FindingLimit(Record):
     """How many there may be."""
 
 
+class TableExpectation(Record):
+    """One expectation, by the name that Great Expectations gives it."""
+
+    type: str
+    """For example `expect_column_median_to_be_between`."""
+    kwargs: dict[str, JsonValue] = {}
+    """Its arguments, for example `{column: latency_ms, max_value: 20}`."""
+
+    @model_validator(mode="after")
+    def _known(self) -> TableExpectation:
+        if mistake := mistake_in(self.type, self.kwargs):
+            raise ValueError(mistake)
+        return self
+
+
+class TableRule(Record):
+    """A suite of expectations over a table that the validator brought; all must be met."""
+
+    table: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+    """Name of the evidence's attachment, for example `latencies.csv`."""
+    suite: Annotated[tuple[TableExpectation, ...], Field(min_length=1, max_length=100)]
+    """See TableExpectation."""
+
+
 class CheckRule(Record):
-    """One requirement on a check's evidence: exactly one of `limit`, `findings`, `coverage`."""
+    """One requirement on a check's evidence: exactly one of `limit`, `findings`, `coverage`, `expectations`."""
 
     id: Name
     """Unique in the policy; waivers name it."""
@@ -216,6 +241,8 @@ class CheckRule(Record):
     """See FindingLimit."""
     coverage: Literal["every_file"] | None = None
     """`every_file`: each file of the artifact was looked into."""
+    expectations: TableRule | None = None
+    """See TableRule."""
     waivable: bool = False
     """Whether somebody with the ability `waive` may accept that it did not pass. If not, a *failed* ends the review."""
     required: bool = True
@@ -223,8 +250,8 @@ class CheckRule(Record):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> CheckRule:
-        if sum(part is not None for part in (self.limit, self.findings, self.coverage)) != 1:
-            raise ValueError("give exactly one of limit, findings, coverage")
+        if sum(part is not None for part in (self.limit, self.findings, self.coverage, self.expectations)) != 1:
+            raise ValueError("give exactly one of limit, findings, coverage, expectations")
         return self
 
 
@@ -257,7 +284,7 @@ class Check(Record):
     """Also the task's id in the DAG."""
     validator: Name
     """The program that runs: `security_scan`, `gpu_benchmark`, or a name for your own, which needs `image`."""
-    image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    image: Annotated[str | None, Field(max_length=500, validate_default=True)] = None
     """Container image of your own validator; see include/docs/custom-validators.md. In production by digest."""
     resources: Resources = Resources()
     """See Resources; of no effect on a `local` target."""
@@ -270,14 +297,16 @@ class Check(Record):
     rules: Annotated[tuple[CheckRule, ...], Field(min_length=1)]
     """See CheckRule."""
 
-    @model_validator(mode="after")
-    def _own_program_has_an_image(self) -> Check:
-        if self.validator in BUILT_IN_VALIDATORS and self.image:
-            raise ValueError(f"{self.validator} runs from the target's validator_image; remove `image`")
-        if self.validator not in BUILT_IN_VALIDATORS and not self.image:
-            known = " and ".join(BUILT_IN_VALIDATORS)
-            raise ValueError(f"{self.validator!r} is none of ours ({known}): give the `image` that runs it")
-        return self
+    @field_validator("image")
+    @classmethod
+    def _given_for_validators_of_ones_own(cls, image: str | None, info: ValidationInfo) -> str | None:
+        validator = info.data.get("validator")
+        if validator in BUILT_IN_VALIDATORS and image:
+            raise ValueError(f"{validator} runs from the target's validator_image; remove it")
+        if validator is not None and validator not in BUILT_IN_VALIDATORS and not image:
+            known = " or ".join(BUILT_IN_VALIDATORS)
+            raise ValueError(f"the validator {validator!r} is not {known}: give the image that runs it")
+        return image
 
     accepted_findings: Annotated[tuple[AcceptedFinding, ...], Field(max_length=1000)] = ()
     """See AcceptedFinding."""

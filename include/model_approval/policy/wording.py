@@ -21,6 +21,7 @@ _PATTERNS: Mapping[str, str] = {
     r"^[a-z][a-z0-9-]{0,39}$": "lower-case letters, digits and '-', starting with a letter, at most 40",
     r"^mf1-[0-9a-f]{32}$": "a fingerprint as `model-approval scan` shows it: 'mf1-' and 32 hexadecimal digits",
     r"^[A-Za-z0-9-]{1,64}$": "an HTTP header name: letters, digits and '-'",
+    r"^[a-z0-9][a-z0-9._-]{0,79}$": "the name of a table, for example 'latencies.csv'",
     r"^[\x20-\x7e]{0,1024}$": "printable ASCII, at most 1024 characters",
 }
 """What each pattern of the schemas asks for; a test holds this complete."""

@@ -1,10 +1,11 @@
-"""Checks the privacy expectations in plain Python; twin of `adapters/privacy_profiler.py` that needs no six seconds."""
+"""Checks the privacy expectations in plain Python; twin of `adapters/expectations` that needs no six seconds."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, assert_never
 
+from model_approval.adapters.memory.table_checks import check_table
 from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import RuleOutcome
@@ -20,11 +21,17 @@ from model_approval.policy.privacy_suite import (
     tables,
     unreadable,
 )
-from model_approval.policy.schema import PrivacyRules
+from model_approval.policy.schema import PrivacyRules, TableRule
 
 
 class MemoryProfiler:
     """A `DataProfiler` without Great Expectations."""
+
+    library = "memory"
+
+    def check_table(self, csv: str, rule: TableRule) -> tuple[int, tuple[str, ...], bytes]:
+        """Rows, unmet expectations and a page; see `table_checks`."""
+        return check_table(csv, rule)
 
     def profile(
         self, schema_json: bytes, sample_csv: bytes, rules: PrivacyRules, declared_personal: frozenset[str]

@@ -1,4 +1,4 @@
-"""Has the privacy expectations checked by Great Expectations: in memory, no project folder, no telemetry.
+"""Has the privacy expectations checked.
 
 What is expected, and how it is told, is in `policy/privacy_suite.py`. The validation result that is kept as evidence is
 built from counts alone: the library's own would hold rows of the sample, times and random ids.
@@ -7,10 +7,10 @@ built from counts alone: the library's own would hold rows of the sample, times 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
+from model_approval.adapters.expectations.library import library
 from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import RuleOutcome
@@ -37,33 +37,30 @@ _Parsed = TypeVar("_Parsed")
 _Checked = tuple[Expectation, "ExpectationValidationResult"]
 
 
-class GreatExpectationsProfiler:
-    """A `DataProfiler`. The first call in a process takes about six seconds longer: the library's import."""
+def profile(
+    schema_json: bytes, sample_csv: bytes, rules: PrivacyRules, declared_personal: frozenset[str]
+) -> tuple[tuple[RuleOutcome, ...], bytes]:
+    """Evaluate the rules.
 
-    def profile(
-        self, schema_json: bytes, sample_csv: bytes, rules: PrivacyRules, declared_personal: frozenset[str]
-    ) -> tuple[tuple[RuleOutcome, ...], bytes]:
-        """Evaluate the rules.
-
-        Returns:
-            One outcome for each rule that the policy asks for, and the validation result as canonical JSON: the same
-            input gives the same bytes. A file that cannot be read fails `privacy.schema`, with the place in words, and
-            leaves the other rules inconclusive.
-        """
-        try:
-            schema = _named(rules.input_schema, lambda: parse_schema(schema_json))
-            sample = _named(rules.sample, lambda: parse_sample(sample_csv))
-        except EvidenceError as err:
-            return unreadable(rules, str(err)), canonical_json({"unreadable": str(err)})
-        checked = {table.name: _check(table) for table in tables(schema, sample, rules, declared_personal)}
-        problems, broken = _sorted_by_rule(checked)
-        problems.setdefault(RANGES, []).extend(missing_range_columns(schema, rules))
-        scope = f"{len(schema.columns)} columns, {sample.rows} rows"
-        outcomes = tuple(
-            outcome(rule, problems=problems.get(rule, []), broken=broken.get(rule, 0), scope=scope)
-            for rule in asked_rules(rules)
-        )
-        return outcomes, canonical_json(_result(checked, sample.rows))
+    Returns:
+        One outcome for each rule that the policy asks for, and the validation result as canonical JSON: the same
+        input gives the same bytes. A file that cannot be read fails `privacy.schema`, with the place in words, and
+        leaves the other rules inconclusive.
+    """
+    try:
+        schema = _named(rules.input_schema, lambda: parse_schema(schema_json))
+        sample = _named(rules.sample, lambda: parse_sample(sample_csv))
+    except EvidenceError as err:
+        return unreadable(rules, str(err)), canonical_json({"unreadable": str(err)})
+    checked = {table.name: _check(table) for table in tables(schema, sample, rules, declared_personal)}
+    problems, broken = _sorted_by_rule(checked)
+    problems.setdefault(RANGES, []).extend(missing_range_columns(schema, rules))
+    scope = f"{len(schema.columns)} columns, {sample.rows} rows"
+    outcomes = tuple(
+        outcome(rule, problems=problems.get(rule, []), broken=broken.get(rule, 0), scope=scope)
+        for rule in asked_rules(rules)
+    )
+    return outcomes, canonical_json(_result(checked, sample.rows))
 
 
 def _named(path: str, parse: Callable[[], _Parsed]) -> _Parsed:
@@ -75,9 +72,9 @@ def _named(path: str, parse: Callable[[], _Parsed]) -> _Parsed:
 
 def _check(table: Table) -> list[_Checked]:
     """Let Great Expectations check one table; results in the order of the expectations."""
-    import pandas as pd  # type: ignore[import-untyped]  # its stubs are a package of their own
+    import pandas as pd
 
-    gx = _library()
+    gx = library()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     batch = context.data_sources.add_pandas("memory").add_dataframe_asset(table.name)
@@ -99,16 +96,7 @@ def _check(table: Table) -> list[_Checked]:
     return [(expectation, by_place[place]) for place, expectation in enumerate(table.expectations)]
 
 
-def _library() -> Any:  # noqa: ANN401  # the library's own types are reached through this module object
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    # Once Airflow has configured logging, this one prints hundreds of lines at import.
-    logging.getLogger("great_expectations._docs_decorators").setLevel(logging.WARNING)
-    import great_expectations as gx
-
-    return gx
-
-
-def _translated(gx: Any, wanted: Expectation) -> LibraryExpectation:  # noqa: ANN401  # see _library
+def _translated(gx: Any, wanted: Expectation) -> LibraryExpectation:  # noqa: ANN401  # see library()
     library, given = gx.expectations, dict(wanted.arguments)
     match wanted.kind:
         case Kind.COLUMNS:
@@ -156,7 +144,7 @@ def _broke(found: ExpectationValidationResult) -> bool:
 
 def _result(checked: dict[str, list[_Checked]], rows: int) -> dict[str, Any]:
     return {
-        "library": f"great_expectations {_library().__version__}",
+        "library": f"great_expectations {library().__version__}",
         "rows": rows,
         "success": all(found.success for pairs in checked.values() for _, found in pairs),
         "results": [
