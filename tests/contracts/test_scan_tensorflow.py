@@ -130,3 +130,19 @@ def test_any_damage_ends_in_findings_and_gaps_not_in_a_crash(
     scan = FileScan(name, len(damaged), ScannerTable(), Path(), paths={"v.data-00000-of-00001": 32})
     scan.scan(Blob(name, "", io.BytesIO(damaged), len(damaged)))
     assert scan.format != "empty"
+
+
+@pytest.mark.fuzz
+def test_a_text_of_quotes_that_nobody_closes_is_read_once() -> None:
+    text = b'node { op: "Relu" }\n' + b'"' + b'\\"' * 500_000
+    scan = FileScan("g.pbtxt", len(text), ScannerTable(), Path())
+    scan.scan(Blob("g.pbtxt", "", io.BytesIO(text), len(text)))
+    assert (scan.format, scan.findings) == ("pbtxt", [])
+
+
+def test_metadata_that_is_no_json_hides_no_operator() -> None:
+    data = a_saved_model(a_graph(node("PyFunc")), metadata="x").replace(b'"x"', b'{x"')
+    scan = FileScan("saved_model.pb", len(data), ScannerTable(), Path())
+    scan.scan(Blob("saved_model.pb", "", io.BytesIO(data), len(data)))
+    assert [finding.rule for finding in scan.findings] == ["tensorflow.code"]
+    assert "no JSON" in scan.gaps[0]

@@ -113,3 +113,9 @@ def test_any_text_is_analysed_or_refused_in_words(source: str) -> None:
     except TemplateError as err:
         outcome = [str(err)]
     assert all(outcome)
+
+
+def test_names_that_multiply_each_other_are_refused_and_not_followed_for_ever() -> None:
+    tenfold = "".join(f"{{% set a{n + 1} = {' ~ '.join([f'a{n}'] * 10)} %}}" for n in range(9))
+    with pytest.raises(TemplateError, match="steps"):
+        list(analyse("{% set a0 = 'x' %}" + tenfold + "{{ x[a9] }}"))

@@ -22,8 +22,8 @@ _TEMPLATE_KEYS = ("tokenizer.chat_template", "chat_template")
 _BLOCK_BYTES = 1024**2
 _MAX_KEY_BYTES = 65_535
 _MAX_TEXT_BYTES = 4 * 1024**2
-_MAX_ITEMS = 20_000_000
-"""Array items and tensors together; the largest vocabularies have a million."""
+_MAX_ITEMS = 5_000_000
+"""Texts in arrays and, each for ten, keys; the largest vocabularies have a million."""
 _MAX_NAMES = 1_000_000
 _MAX_DIMENSIONS = 8
 _MAX_ARRAY_DEPTH = 4
@@ -134,7 +134,7 @@ def _read_key(blob: Blob, scan: FileScan, header: _Header) -> None:
         message = f"the key {key!r} is there twice; readers disagree which one counts"
         scan.add(blob, _DUPLICATE, message, subject=key, offset=at)
     header.keys.add(key)
-    header.spend(1)
+    header.spend(10)
     kind = header.number("I")
     if key == _ALIGNMENT_KEY:
         _read_alignment(header, kind)

@@ -22,6 +22,7 @@ from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
 
 MAX_TEMPLATE_CHARS = 1024 * 1024
 _MAX_NODES = 200_000
+_MAX_STEPS = 1_000_000
 _MAX_TEXT = 4096
 """Longest text that is put together from constants to see what name it spells."""
 
@@ -90,6 +91,13 @@ class _Analysis:
     """How often the template itself defines a name: macros, variables, loop variables."""
     pieces: bool = False
     """Whether texts stand in it that look like parts of a forbidden name."""
+    steps: int = 0
+
+    def spend(self) -> None:
+        """Count a step of following constants, which names can make exponential. Raises TemplateError beyond."""
+        self.steps += 1
+        if self.steps > _MAX_STEPS:
+            raise TemplateError(f"more than {_MAX_STEPS} steps to follow its constants")
 
 
 def check_template(blob: Blob, scan: FileScan, source: str, *, where: str = "") -> None:
@@ -286,6 +294,7 @@ def _spelled(node: nodes.Node, known: _Analysis) -> Iterator[Trouble]:
 
 def _builds_text(node: nodes.Node, known: _Analysis, depth: int = 0) -> bool:
     """Whether an expression makes a text nobody can know beforehand, out of parts that suggest an internal name."""
+    known.spend()
     if depth > 20:
         return True
     if isinstance(node, nodes.Name):
@@ -310,6 +319,7 @@ def _builds_text(node: nodes.Node, known: _Analysis, depth: int = 0) -> bool:
 
 def _fold(node: nodes.Node | None, known: _Analysis, depth: int = 0) -> str | None:
     """The text that an expression of constants gives; None when it is not known or no text."""
+    known.spend()
     if node is None or depth > 20:
         return None
     if isinstance(node, nodes.Const):

@@ -20,7 +20,7 @@ from model_approval.validators.security_scan.tensorflow_schema import SCHEMA
 
 _ASSET = Rule("tensorflow.asset-path", Severity.CRITICAL, "export the model anew, with its assets beside it")
 _MAX_OPERATORS = 20_000
-_MAX_TEXT_BYTES = 256 * 1024**2
+_MAX_TEXT_BYTES = 64 * 1024**2
 _ROOTS = {
     "saved_model": "SavedModel",
     "tf_graph": "Graph",
@@ -75,8 +75,12 @@ class _Graph:
         """Keras's description of a layer, as JSON."""
         for number in (3, 5):
             text = last_text(values, number)
-            if text.startswith("{"):
+            if not text.startswith("{"):
+                continue
+            try:
                 check_keras_text(self.blob, self.scan, text, revived=True)
+            except (ValueError, RecursionError) as err:  # the graph is walked on all the same
+                self.scan.gap(f"Keras metadata that is no JSON: {err}")
 
 
 class TensorflowScanner:
@@ -119,7 +123,8 @@ class FingerprintScanner:
         """The detection has read all of it: some dozens of bytes."""
 
 
-_LITERAL = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+# A literal that nobody closes ends with its line: a search that gave up there would begin anew at each quote in it.
+_LITERAL = r"""(?:"(?:[^"\\\n]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?)"""
 _TOKEN = re.compile(
     rf"""(?P<comment>\#[^\n]*)|\b(?P<field>op|name|filename|metadata|s|output_stream)\b\s*:?\s*"""
     rf"""(?P<text>{_LITERAL}(?:\s*{_LITERAL})*)|(?P<other>{_LITERAL})|(?P<signature>\bsignature\s*:?\s*[{{<])"""
@@ -157,7 +162,7 @@ class TensorflowTextScanner:
 def _unescaped(literals: str) -> str:
     """The text of adjacent literals with C escapes, which spell one value."""
     parts = re.findall(_LITERAL, literals)
-    raw = "".join(part[1:-1] for part in parts).encode()
+    raw = "".join(part[1:].removesuffix(part[0]) for part in parts).encode()
     return _ESCAPE.sub(_character, raw).decode("utf-8", "replace")
 
 
