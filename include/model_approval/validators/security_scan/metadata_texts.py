@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from model_approval.validators.security_scan.config_values import judge, record
 from model_approval.validators.security_scan.embedded_payloads import find_payloads
-from model_approval.validators.security_scan.embedded_secrets import find_secrets
+from model_approval.validators.security_scan.embedded_secrets import scan_text_for_secrets
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.text_blocks import TextBlock
 
@@ -26,6 +26,5 @@ def check_metadata(entries: Mapping[str, object], blob: Blob, scan: FileScan) ->
         return
     for key, value in entries.items():
         record(judge((str(key),), value), blob, scan)
-    block = TextBlock(text, 1)
-    find_secrets(block, blob, scan)
-    find_payloads(block, blob, scan)
+    scan_text_for_secrets(text, blob, scan)
+    find_payloads(TextBlock(text, 1), blob, scan)
