@@ -215,3 +215,14 @@ def test_a_ratio_is_measured_as_exactly_as_its_limit_asks(
     parameters = Parameters.model_validate(given)
     assert parameters.precision("latency_p50") == pytest.approx(latency, abs=1e-4)
     assert parameters.precision("throughput") == pytest.approx(throughput, abs=1e-4)
+
+
+def test_the_page_about_the_benchmark_names_every_metric() -> None:
+    page = (Path(__file__).resolve().parents[3] / "include/docs/benchmark.md").read_text(encoding="utf-8")
+    runs = [
+        a_result(scenario, early_stopping_latency_ss=1, early_stopping_latency_ms=1, result_samples_per_second=1.0)
+        for scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM, Scenario.OFFLINE)
+    ]
+    found = [*latency_metrics(_MINE, None), throughput_metric(_MINE, None), *loadgen_metrics(runs, [])]
+    missing = [metric.name for metric in found if metric.name.removeprefix("latency") not in page]
+    assert missing == []
