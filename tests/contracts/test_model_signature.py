@@ -239,6 +239,25 @@ def test_a_root_that_only_calls_itself_like_the_named_one_is_refused(tmp_path):
     assert rules(scan(signed_by(evil, tmp_path / "evil"), roots=[pki.root], signers=SIGNERS)) == UNKNOWN
 
 
+@pytest.mark.parametrize(("named", "other"), [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("level", ["verificationMaterial", "x509CertificateChain"])
+def test_a_bundle_that_shows_one_certificate_and_proves_by_another_is_refused(tmp_path, level, named, other):
+    folders = {name: tmp_path / name for name in "ab"}
+    for folder in folders.values():
+        folder.mkdir()
+    trusted = make_pki(folders["a"], identity="evil@example.org")
+    model = signed_by(trusted, folders["a"])
+    shown = signed_by(make_pki(folders["b"]), folders["b"])  # the identity that the policy names, of another PKI
+    bundles = {name: json.loads((path / "model.sig").read_bytes()) for name, path in (("a", model), ("b", shown))}
+    forged = json.loads(json.dumps(bundles["a"]))
+    target = forged if level == "verificationMaterial" else forged["verificationMaterial"]
+    source = {name: one if target is forged else one["verificationMaterial"] for name, one in bundles.items()}
+    snake = {"verificationMaterial": "verification_material", "x509CertificateChain": "x509_certificate_chain"}[level]
+    target[level], target[snake] = source[named][level], source[other][level]
+    (model / "model.sig").write_text(json.dumps(forged))
+    assert rules(scan(model, roots=[trusted.root], signers=SIGNERS)) in (INVALID, UNKNOWN)
+
+
 def test_a_certificate_does_not_count_where_the_policy_names_keys_alone(tmp_path, keys):
     assert rules(scan(signed_by(make_pki(tmp_path), tmp_path), keys=[keys.public])) == UNKNOWN
 

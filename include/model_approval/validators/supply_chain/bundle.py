@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.scan_parameters import CertificateSigner, SignatureRules
+from model_approval.validators.contract import plain_line
 
 if TYPE_CHECKING:
     from cryptography import x509
     from model_signing import manifest
+    from model_signing._signing.sign_sigstore_pb import Signature
 
 MAX_BUNDLE_BYTES = 32 * 1024**2
 """100,000 files take 20 MiB."""
@@ -59,49 +61,58 @@ def verify_bundle(bundle: Path, root: Path, rules: SignatureRules, scratch: Path
         InvalidSignatureError: It is malformed, or changed after signing.
         EvidenceError: A key or root of the policy is none.
     """
-    document = _read(bundle)
-    material = document["verificationMaterial"]
-    if "publicKey" in material:
-        verifier, signer = _key_verifier(bundle, material["publicKey"], rules, scratch)
+    _require_shape(bundle)
+    parsed = _parsed(bundle)
+    # From here on only the library's own reading counts: judging one reading and verifying another would be a way in.
+    material = parsed.bundle.verification_material
+    if material.certificate is not None:
+        raise UnknownSignerError("it was made with a one-time certificate, and the policy names keys or roots of a PKI")
+    if material.public_key is not None and material.x509_certificate_chain is None:
+        verifier, signer = _key_verifier(parsed, rules, scratch)
+    elif material.x509_certificate_chain is not None and material.public_key is None:
+        verifier, signer = _certificate_verifier(material.x509_certificate_chain, rules, scratch)
     else:
-        verifier, signer = _certificate_verifier(material, rules, scratch)
-    found = _verified(bundle, verifier)
-    return _signed(found, signer, bundle, root, verifier)
+        raise InvalidSignatureError("it must hold exactly one kind of proof")
+    return _signed(_verified(parsed, verifier), signer, bundle, root, verifier)
 
 
-def _read(bundle: Path) -> dict[str, Any]:
-    """The bundle's own words, held to the one shape that we accept: there is one signature and one kind of proof."""
+def _require_shape(bundle: Path) -> None:
+    """Refuse what is not the one shape that we accept, with one signature in it."""
     with bundle.open("rb") as stream:
         data = stream.read(MAX_BUNDLE_BYTES + 1)
     if len(data) > MAX_BUNDLE_BYTES:
         raise InvalidSignatureError(f"the bundle is larger than {MAX_BUNDLE_BYTES} bytes")
     try:
         document = json.loads(data)
-        media_type, material = document["mediaType"], document["verificationMaterial"]
-        signatures = document["dsseEnvelope"]["signatures"]
+        media_type, signatures = document["mediaType"], document["dsseEnvelope"]["signatures"]
     except (ValueError, LookupError, TypeError, RecursionError) as err:
         raise InvalidSignatureError(f"it is not a signature bundle: {type(err).__name__}: {err}") from err
     if media_type != _MEDIA_TYPE:
         raise InvalidSignatureError(f"it is {media_type!r}, not a bundle {_MEDIA_TYPE!r}")
-    if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(material, dict):
+    if not isinstance(signatures, list) or len(signatures) != 1:
         raise InvalidSignatureError("it must hold exactly one signature")
-    kinds = {"publicKey", "x509CertificateChain", "certificate"} & material.keys()
-    if len(kinds) != 1:
-        raise InvalidSignatureError(f"it must hold exactly one kind of proof, not {sorted(kinds) or 'none'}")
-    if "certificate" in kinds:
-        raise UnknownSignerError("it was made with a one-time certificate, and the policy names keys or roots of a PKI")
-    return dict(document)
 
 
-def _key_verifier(bundle: Path, given: object, rules: SignatureRules, scratch: Path) -> tuple[Any, str]:
-    hint = given.get("hint") if isinstance(given, dict) else None
+def _parsed(bundle: Path) -> Signature:
+    from model_signing._signing.sign_sigstore_pb import Signature
+
+    try:
+        found: Signature = Signature.read(bundle)
+        if len(found.bundle.dsse_envelope.signatures) != 1:
+            raise InvalidSignatureError("it must hold exactly one signature")
+        return found
+    # What a hostile bundle makes of its parser.
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+        raise InvalidSignatureError(f"it is not a signature bundle: {plain_line(str(err), limit=300)}") from err
+
+
+def _key_verifier(parsed: Signature, rules: SignatureRules, scratch: Path) -> tuple[Any, str]:
+    from model_signing._signing.sign_ec_key import Verifier
+
+    hint = parsed.bundle.verification_material.public_key.hint
     for path, fingerprint, pem_digest in _keys(rules, scratch):
-        from model_signing._signing.sign_ec_key import Verifier
-
         verifier = Verifier(path)
-        if hint == pem_digest:
-            return verifier, f"key sha256:{fingerprint}"
-        if not hint and _accepts(bundle, verifier):
+        if hint == pem_digest or (not hint and _accepts(parsed, verifier)):
             return verifier, f"key sha256:{fingerprint}"
     raise UnknownSignerError("none of the policy's keys has made it")
 
@@ -122,26 +133,23 @@ def _keys(rules: SignatureRules, scratch: Path) -> Iterator[tuple[Path, str, str
         yield path, hashlib.sha256(der).hexdigest(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _accepts(bundle: Path, verifier: Any) -> bool:  # noqa: ANN401  # the library's verifiers have no common type
+def _accepts(parsed: Signature, verifier: Any) -> bool:  # noqa: ANN401  # the library's verifiers have no common type
     try:
-        _verified(bundle, verifier)
+        _verified(parsed, verifier)
     except InvalidSignatureError:
         return False
     return True
 
 
-def _certificate_verifier(material: Mapping[str, Any], rules: SignatureRules, scratch: Path) -> tuple[Any, str]:
+def _certificate_verifier(chain: Any, rules: SignatureRules, scratch: Path) -> tuple[Any, str]:  # noqa: ANN401
     """A verifier of the chain, for a leaf whose identity and issuer the policy names."""
-    import base64
-
     from cryptography import x509
     from model_signing._signing.sign_certificate import Verifier
 
     if not rules.roots:
         raise UnknownSignerError("it was made with a certificate, and the policy names keys alone")
     try:
-        encoded = material["x509CertificateChain"]["certificates"][0]["rawBytes"]
-        leaf = x509.load_der_x509_certificate(base64.b64decode(encoded, validate=True))
+        leaf = x509.load_der_x509_certificate(chain.certificates[0].raw_bytes)
         signer = _named_signer(leaf, rules)
     except (LookupError, TypeError, ValueError) as err:
         raise InvalidSignatureError(f"its certificate cannot be read: {err}") from err
@@ -174,14 +182,13 @@ def _named_signer(leaf: x509.Certificate, rules: SignatureRules) -> str:
     raise UnknownSignerError(f"it was made by {who}, issued by {', '.join(issuers) or 'nobody'}, whom it does not name")
 
 
-def _verified(bundle: Path, verifier: Any) -> manifest.Manifest:  # noqa: ANN401  # as above
+def _verified(parsed: Signature, verifier: Any) -> manifest.Manifest:  # noqa: ANN401  # as above
     from cryptography.exceptions import InvalidSignature
-    from model_signing._signing.sign_sigstore_pb import Signature
     from OpenSSL.crypto import Error as OpenSslError
     from OpenSSL.crypto import X509StoreContextError
 
     try:
-        found: manifest.Manifest = verifier.verify(Signature.read(bundle))
+        found: manifest.Manifest = verifier.verify(parsed)
         return found
     except X509StoreContextError as err:
         raise UnknownSignerError(f"its certificate does not lead to one of the policy's roots: {err}") from err
@@ -207,7 +214,8 @@ def _signed(
         _verify_again(how, bundle, root, verifier)
     except (ValueError, LookupError, TypeError, OSError) as err:
         raise InvalidSignatureError(f"the files are not the signed ones: {err}") from err
-    return Signed(signer, {name.split(":")[0]: "" for name in digests}, is_plain=False)
+    shards = how["method"] == "shards"  # `path:start:end`
+    return Signed(signer, {name.rsplit(":", 2)[0] if shards else name: "" for name in digests}, is_plain=False)
 
 
 def _verify_again(how: Mapping[str, Any], bundle: Path, root: Path, verifier: Any) -> None:  # noqa: ANN401  # as above
