@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model_approval.domain.evidence import Metric, Ratio, Verdict
-from model_approval.policy.limits import figure, judge_limit, limit_words
-from model_approval.policy.schema import MetricLimit
+from model_approval.policy.limits import figure, judge_limit, limit_words, ratio_limits
+from model_approval.policy.schema import Check, MetricLimit
 
 pytestmark = pytest.mark.unit
 
@@ -255,3 +255,25 @@ def test_a_limit_is_short_in_a_table(parts, words):
 def test_a_limit_that_says_nothing_or_forbids_everything_is_refused(parts, complaint):
     with pytest.raises(ValidationError, match=complaint):
         a_limit(**parts)
+
+
+def a_check(*limits: dict[str, object], validator: str = "gpu_benchmark") -> Check:
+    rules = [{"id": f"rule-{n}", "title": "t", "limit": {"unit": "u", **limit}} for n, limit in enumerate(limits)]
+    return Check.model_validate({"name": "check", "validator": validator, "rules": rules})
+
+
+def test_a_benchmark_is_told_how_exactly_the_policy_must_know_a_ratio():
+    check = a_check(
+        {"metric": "latency_p50", "max_ratio_to_champion": 1.2},
+        {"metric": "latency_p50", "max_ratio_to_champion": 1.05},
+        {"metric": "throughput", "min_ratio_to_champion": 0.8},
+        {"metric": "peak_memory", "max_ratio_to_champion": 1.5},
+        {"metric": "latency_p99", "maximum": 50},
+    )
+    assert ratio_limits(check) == {"ratio_limits": {"latency_p50": 1.05, "throughput": 0.8}}
+    assert ratio_limits(a_check({"metric": "latency_p99", "maximum": 50})) == {"ratio_limits": {}}
+
+
+def test_other_validators_are_told_nothing_of_it():
+    check = a_check({"metric": "x", "max_ratio_to_champion": 1.2}, validator="security_scan")
+    assert ratio_limits(check) == {}

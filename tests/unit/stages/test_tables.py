@@ -20,10 +20,16 @@ RULE = "performance.latency-table"
 
 
 def _world(maximum: float = 20, table: str = "latencies.csv") -> World:
-    expectation = {"type": "expect_column_median_to_be_between", "kwargs": {"column": "ms", "max_value": maximum}}
-    rule = {"id": RULE, "title": "Latencies", "expectations": {"table": table, "suite": [expectation]}}
-    benchmark = a_benchmark_check()
-    checks = (a_security_check(), {**benchmark, "rules": (*benchmark["rules"], rule)})  # type: ignore[misc]
+    expectation: dict[str, object] = {
+        "type": "expect_column_median_to_be_between",
+        "kwargs": {"column": "ms", "max_value": maximum},
+    }
+    rule: dict[str, object] = {
+        "id": RULE,
+        "title": "Latencies",
+        "expectations": {"table": table, "suite": [expectation]},
+    }
+    checks = (a_security_check(), a_benchmark_check(rules=(rule,)))
     return a_world(a_frozen_policy(policy=a_policy(checks=checks)))
 
 
@@ -32,9 +38,9 @@ def _table(*values: float) -> tuple[Attachment, ...]:
     return (Attachment(name="latencies.csv", media_type="text/csv", text=text),)
 
 
-def _judged(world: World, **evidence: object) -> tuple[Verdict, str, str]:
+def _judged(world: World, attachments: tuple[Attachment, ...] = ()) -> tuple[Verdict, str, str]:
     """Verdict and reason of the rule, and the promotion's id."""
-    promotion = world.to_review(**evidence)
+    promotion = world.to_review(attachments=attachments)
     (outcome,) = [one for one in promotion.check_outcomes if one.rule == RULE]
     return outcome.verdict, outcome.reason, promotion.id
 
@@ -52,15 +58,15 @@ def test_a_table_that_does_not_fails_naming_the_expectation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("world", "evidence", "told"),
+    ("world", "tables", "told"),
     [
-        (_world(), {}, "brought no table latencies.csv (tables: none)"),
-        (_world(table="other.csv"), {"attachments": _table(1)}, "no table other.csv (tables: latencies.csv)"),
-        (_world(), {"attachments": (_table(1)[0].model_copy(update={"text": ""}),)}, "cannot be read"),
+        (_world(), (), "brought no table latencies.csv (tables: none)"),
+        (_world(table="other.csv"), _table(1), "no table other.csv (tables: latencies.csv)"),
+        (_world(), (_table(1)[0].model_copy(update={"text": ""}),), "cannot be read"),
     ],
 )
-def test_a_table_that_cannot_be_checked_is_errored(world: World, evidence: dict[str, object], told: str) -> None:
-    verdict, reason, _ = _judged(world, **evidence)
+def test_a_table_that_cannot_be_checked_is_errored(world: World, tables: tuple[Attachment, ...], told: str) -> None:
+    verdict, reason, _ = _judged(world, tables)
     assert verdict is Verdict.ERRORED
     assert told in reason
 
