@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model_approval.domain.errors import EvidenceError
@@ -16,6 +16,7 @@ from model_approval.validators.gpu_benchmark.figures import (
 )
 from model_approval.validators.gpu_benchmark.gpu import GpuMemory, GpuSample, gpu_limitations, gpu_metrics
 from model_approval.validators.gpu_benchmark.inputs import described
+from model_approval.validators.gpu_benchmark.loadgen import Result
 from model_approval.validators.gpu_benchmark.machine import fingerprint
 from model_approval.validators.gpu_benchmark.measure import Measured, harness_overhead_ms
 from model_approval.validators.gpu_benchmark.open_inference import Arrays, Metadata, json_object
@@ -168,6 +169,7 @@ def _environment(run: Run) -> dict[str, str]:
         "latency": "from the first byte of a request to the last of its answer over a Unix socket",
         "loadgen": "; ".join(f"{one.scenario}: {'VALID' if one.valid else 'INVALID'}" for one in found.runs),
     }
+    facts |= _loadgen_overhead(found.runs)
     facts |= {f"warm_up.{name}": one.words for name, one in found.warm_ups.items()}
     facts |= {
         f"model_process.confinement.{lock.removeprefix('confinement.')}": how for lock, how in candidate.locks.items()
@@ -179,6 +181,15 @@ def _environment(run: Run) -> dict[str, str]:
         )
         facts["rounds"] = f"{len(found.noise.rounds)} and {len(found.comparison.rounds)}"
     return facts
+
+
+def _loadgen_overhead(runs: Sequence[Result]) -> dict[str, str]:
+    """LoadGen's and our own time between two queries, by LoadGen's two rates of a run of one query after the other."""
+    for run in runs:
+        rates = [run.number(f"result_qps_{how}_loadgen_overhead") for how in ("with", "without")]
+        if rates[0] and rates[1]:
+            return {"loadgen_overhead": f"{1e6 / rates[0] - 1e6 / rates[1]:.1f} us between two queries"}
+    return {}
 
 
 def _estimate(*estimates: Estimate | None) -> str:
