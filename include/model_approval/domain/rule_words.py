@@ -61,7 +61,7 @@ MEANINGS: Mapping[str, str] = {
     "folder.read-by-tools": "A file that development tools read by themselves lies among the model's.",
     "folder.run-by-tools": "A file that development tools run by themselves lies among the model's.",
     "folder.shadow": "A file is named like a library, so that Python would import it instead.",
-    "format.holds-code": "The file is of a kind that holds code for the machine that loads it, which nobody here can read.",
+    "format.holds-code": "The file is of a kind that holds code for the loading machine, which nobody here can read.",
     "gguf.bounds": "A header points outside of the file, which careless readers follow.",
     "gguf.duplicate": "A key or tensor is in the file twice, so that readers disagree which one counts.",
     "hdf5.external-link": "A file takes a part of its content from another file.",
