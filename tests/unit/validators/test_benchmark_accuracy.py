@@ -221,7 +221,7 @@ _METADATA = Metadata("model", "fake", (TensorInfo("x", "FP32", (-1, 4)),), (Tens
 
 @pytest.mark.fuzz
 @given(st.one_of(st.tuples(st.just("f.json"), _DOCUMENTS), st.tuples(st.just("f.csv"), _TABLES)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_breaks_the_reader(tmp_path: Path, file: tuple[str, str]) -> None:
     name, text = file
     (tmp_path / name).write_text(text, encoding="utf-8")

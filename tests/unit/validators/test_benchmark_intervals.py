@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]  # it ships no types
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.unit
 
 
 @given(st.integers(1, 5000), st.floats(0, 1))
+@settings(deadline=None)  # a busy machine is no failure
 def test_the_interval_of_a_proportion_is_wilsons(trials: int, share: float) -> None:
     successes = round(share * trials)
     expected = stats.binomtest(successes, trials).proportion_ci(method="wilson")
@@ -28,6 +29,7 @@ def test_the_interval_of_a_proportion_is_wilsons(trials: int, share: float) -> N
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
+@settings(deadline=None)  # a busy machine is no failure
 def test_mcnemars_test_is_a_fair_coin_over_the_discordant_pairs(first: int, second: int) -> None:
     expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
     assert mcnemar_exact(first, second) == pytest.approx(expected, rel=1e-9)
@@ -58,6 +60,7 @@ def test_a_statistic_that_mostly_has_no_value_has_no_interval() -> None:
 
 
 @given(st.lists(st.floats(-1000, 1000), min_size=3, max_size=60))
+@settings(deadline=None)  # a busy machine is no failure
 def test_the_slope_and_its_interval_are_scipys(values: list[float]) -> None:
     x, y = np.arange(len(values), dtype=float), np.array(values)
     slope, expected = theil_sen(x, y), stats.theilslopes(y, x)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_approval.domain.errors import EvidenceError
@@ -36,6 +36,7 @@ _STREAM = _HEAD + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in _C
 
 
 @given(st.lists(st.integers(1, len(_STREAM) - 1), max_size=12))
+@settings(deadline=None)  # a busy machine is no failure
 def test_a_stream_means_the_same_however_it_is_cut(cuts: list[int]) -> None:
     bounds = [0, *sorted(set(cuts)), len(_STREAM)]
     answer = StreamedAnswer()
@@ -63,6 +64,7 @@ def test_what_is_no_stream_is_told(data: bytes, words: str) -> None:
 
 
 @given(st.binary(max_size=300), st.booleans())
+@settings(deadline=None)  # a busy machine is no failure
 def test_no_bytes_break_the_reader(data: bytes, chunked: bool) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + (b"Transfer-Encoding: chunked\r\n" if chunked else b"") + b"\r\n"
     answer = StreamedAnswer()
