@@ -152,8 +152,8 @@ def test_a_warm_up_ends_when_two_windows_agree() -> None:
 
 
 def test_a_warm_up_that_never_settles_is_given_up_and_says_so() -> None:
-    model = Model(*[1.1**number for number in range(200)])
-    found = warm_up(model, 0.05, clock=lambda: model.now_s)
+    model = Model(*[1000 * 0.99**number for number in range(500)])
+    found = warm_up(model, 20.0, clock=lambda: model.now_s)
     assert not found.settled
     assert found.words.startswith("not settled after")
 

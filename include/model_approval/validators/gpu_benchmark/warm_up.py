@@ -1,25 +1,24 @@
 """Warm-up, detected and not guessed: it is over when two successive windows agree.
 
 On a restless machine no two windows may ever agree within 2 %. When the time is up, the last half of the requests is
-therefore looked at as a whole: if the p50 of its first and its second part cannot be told apart, what is left is noise
-and no warm-up, which the comparison's interval accounts for.
+therefore looked at by the lower deciles of its two parts: neighbours make requests slower and hardly ever all of
+them, so that a decile which still moves is a model that still warms up, and one that stays is a model that has.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 from model_approval.validators.gpu_benchmark.interleave import Asked
-from model_approval.validators.gpu_benchmark.statistics import percentile_interval
+from model_approval.validators.gpu_benchmark.statistics import percentile
 
 _WINDOW, _SHORT_WINDOW = 20, 10
 _SLOW_MS = 20.0
 """From here on windows are short: two of twenty would take longer than most warm-ups."""
-_AGREEMENT = 0.02
+_AGREEMENT, _STILL = 0.02, 0.05
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def warm_up(model: Asked, longest_s: float, clock: Callable[[], float] = time.mo
         if abs(current - previous) <= _AGREEMENT * previous:
             return WarmedUp(current, len(samples), settled=True)
         previous = current
-    only_noise = _cannot_be_told_apart(samples[len(samples) // 2 :])
-    return WarmedUp(previous, len(samples), settled=only_noise, noisy=only_noise)
+    still = _lower_decile_is_still(samples[len(samples) // 2 :])
+    return WarmedUp(previous, len(samples), settled=still, noisy=still)
 
 
-def _cannot_be_told_apart(samples: list[float]) -> bool:
-    """Whether the 95 % intervals of the p50 of the first and of the second part overlap."""
-    parts = sorted(samples[: len(samples) // 2]), sorted(samples[len(samples) // 2 :])
-    if len(parts[0]) < _WINDOW:
+def _lower_decile_is_still(samples: list[float]) -> bool:
+    """Whether the lower deciles of the first and of the second part differ by less than 5 %."""
+    first, second = sorted(samples[: len(samples) // 2]), sorted(samples[len(samples) // 2 :])
+    if len(first) < _SHORT_WINDOW:
         return False
-    lows, highs = zip(*(percentile_interval(part, 0.5) for part in parts), strict=True)
-    return max(low or 0.0 for low in lows) <= min(high or math.inf for high in highs)
+    one, two = percentile(first, 0.1), percentile(second, 0.1)
+    return abs(one - two) <= _STILL * min(one, two)
