@@ -23,7 +23,7 @@ _BLOCK_BYTES = 1024**2
 _MAX_KEY_BYTES = 65_535
 _MAX_TEXT_BYTES = 4 * 1024**2
 _MAX_ITEMS = 5_000_000
-"""Texts in arrays and, each for ten, keys; the largest vocabularies have a million."""
+"""Texts in arrays and, each for ten, keys and arrays; the largest vocabularies have a million."""
 _MAX_NAMES = 1_000_000
 _MAX_DIMENSIONS = 8
 _MAX_ARRAY_DEPTH = 4
@@ -163,7 +163,7 @@ def _skip_value(header: _Header, kind: int, key: str, depth: int = 0) -> None:
             header.skip(size * header.count(f"the number of items of {key!r}", unit=size))
             return
         count = header.count(f"the number of items of {key!r}", unit=8 if header.wide else 4)
-        header.spend(count)
+        header.spend(count if item == _STRING else 10 * count)
         if item == _STRING:
             _skip_texts(header, count, key)
             return
@@ -179,7 +179,7 @@ def _skip_texts(header: _Header, count: int, key: str) -> None:
     start, width, done = header.stream.tell(), layout.size, 0
     while done < count:
         header.stream.seek(start)
-        block = header.stream.read(_BLOCK_BYTES)
+        block = header.stream.read(min(_BLOCK_BYTES, 4096 + 32 * (count - done)))
         at, last = 0, len(block) - width
         while done < count and at <= last:
             (length,) = layout.unpack_from(block, at)

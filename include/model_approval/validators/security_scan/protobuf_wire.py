@@ -15,8 +15,9 @@ from model_approval.validators.security_scan.scan import Uncovered
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WINDOW_BYTES = 64 * 1024
-_MAX_FIELDS = 4_000_000
-"""Some seconds of walking; a graph of a hundred thousand nodes has half as many."""
+_MAX_FIELDS = 5_000_000
+_MESSAGE_FIELDS = 4
+"""What a message costs beside its fields. Together some seconds of walking; a hundred thousand nodes cost half."""
 _MAX_DEPTH = 48
 _MAX_TEXT_BYTES = 1024 * 1024
 _HEAD_BYTES = 4096
@@ -51,9 +52,7 @@ class WireReader:
         """
         at = begin
         while at < end:
-            self._fields += 1
-            if self._fields > _MAX_FIELDS:
-                raise Uncovered(f"more than {_MAX_FIELDS} fields")
+            self.spend(1)
             key, at = self._varint(at, end)
             number, wire = key >> 3, key & 7
             value, start = 0, at
@@ -69,6 +68,12 @@ class WireReader:
             if at > end or not number:
                 raise ValueError(f"byte {start}: a field ends beyond its message")
             yield Field(number, wire, value, start, at)
+
+    def spend(self, fields: int) -> None:
+        """Count fields. Raises Uncovered beyond the limit."""
+        self._fields += fields
+        if self._fields > _MAX_FIELDS:
+            raise Uncovered(f"more than {_MAX_FIELDS} fields")
 
     def read(self, begin: int, end: int, *, limit: int = _MAX_TEXT_BYTES) -> bytes:
         """Bytes of a field. Raises Uncovered when there are more than `limit`."""
@@ -145,6 +150,7 @@ class Walker:
         """Walk one message. Raises ValueError for damage, Uncovered for what is too deep or too much."""
         if depth > _MAX_DEPTH:
             raise Uncovered(f"nested deeper than {_MAX_DEPTH} messages")
+        self.reader.spend(_MESSAGE_FIELDS)
         specs, values, seen = self.schema[message], Values(), set[int]()
         kept = 0
         for found in self.reader.fields(begin, end):
