@@ -17,15 +17,15 @@ from model_approval.validators.security_scan.table import ScannerTable
 from model_approval.validators.supply_chain.hook import database_of, supply_chain
 
 _MAX_FINDINGS = 9_000
-_MEMORY_BYTES = 6 * 1024**3
-"""An ONNX file may have 2 GiB and takes twice that once parsed."""
+_MEMORY_BYTES = 2 * 1024**3
+"""Scans stream and stay below a quarter of it; dictionaries of strong compression may take 1 GiB."""
 
 
 class SecurityScan:
     """The validator `security_scan`."""
 
     def bounds(self, task: Task) -> Bounds:
-        """Memory for one large ONNX file; scratch for what archives unfold to."""
+        """Memory for what is read in windows; scratch for what archives unfold to."""
         return Bounds(memory_bytes=_MEMORY_BYTES, file_bytes=64 * 1024**3)
 
     def prepare(self, task: Task) -> None:
