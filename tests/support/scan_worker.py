@@ -1,8 +1,8 @@
 """Scans what it is sent, in one process of the validators' interpreter: for fuzzing, where a start each time is slow.
 
 On standard input: a line of JSON `{"name": ..., "size": ...}`, then so many bytes. On standard output: a line of JSON
-with `verdict`, or `error` when something escaped that a scanner must not raise; and the peak of memory in MiB. The
-process bounds its own memory, since a scanner that wants more has a bug.
+with `verdict`, or `error` when something escaped that a scanner must not raise; processor seconds and peak of memory.
+The process bounds its own memory, since a scanner that wants more has a bug.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ def serve(source: IO[bytes], answers: IO[str]) -> None:
 
 
 def _answer(name: str, data: bytes) -> dict[str, object]:
+    begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "artifact", name)
         path.parent.mkdir()
@@ -42,12 +44,10 @@ def _answer(name: str, data: bytes) -> dict[str, object]:
         try:
             judgement = ours(path.parent)
         except BaseException:  # noqa: BLE001  # what escaped is the answer, a MemoryError or SystemExit too
-            return {"error": traceback.format_exc()[-3000:], "peak_mib": _peak_mib()}
-    return {"verdict": judgement.verdict, "said": judgement.said, "peak_mib": _peak_mib()}
-
-
-def _peak_mib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            return {"error": traceback.format_exc()[-3000:]}
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    used = {"cpu_s": time.process_time() - begun, "peak_mib": peak_mib}
+    return {"verdict": judgement.verdict, "said": judgement.said, **used}
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Answer:
     Attributes:
         verdict: `failed`, `inconclusive`, `passed`; empty when it did not come to one.
         error: What escaped, or that it took too long or died.
+        cpu_s: Processor seconds, which do not depend on what else the machine does.
         peak_mib: The most memory that the worker has had until then.
     """
 
     verdict: str = ""
     error: str = ""
+    cpu_s: float = 0.0
     peak_mib: int = 0
     said: tuple[str, ...] = ()
 

@@ -195,9 +195,7 @@ def _values() -> list[Sample]:
         Sample("arrays.joblib", partial(dumped, _arrays)),
         Sample("large.joblib", partial(dumped, _large)),
         Sample("dill-simple.pkl", partial(_dilled, lambda: {"names": ["a"], "rate": 0.5})),
-        Sample(
-            "dill-arrays.pkl", partial(_dilled, _arrays), known=False
-        ),  # made by a helper that calls what it is given
+        Sample("dill-arrays.pkl", partial(_dilled, _arrays)),
         Sample("cloudpickle-plain.pkl", lambda: bytes(cloudpickle.dumps(_plain()))),
         Sample("path.pkl", partial(pickled, lambda: {"at": pathlib.PurePosixPath("a/b"), "id": uuid.UUID(int=7)}, 4)),
         Sample("unheard.pkl", partial(pickled, Unheard, 4), known=False),

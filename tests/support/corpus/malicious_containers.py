@@ -240,7 +240,7 @@ def _libraries() -> list[Sample]:
         Sample("torch-tar.pth", _torch_tar, _PICKLE),
         Sample("torchscript-data.pt", lambda: _torchscript("data.pkl2", BAD), _PICKLE),
         Sample("torchscript-constants.pt", lambda: _torchscript("extra/constants.pkl", BAD), _PICKLE),
-        Sample("torchscript-file.pt", lambda: _torchscript_that('y = torch.from_file("/etc/passwd", True, 9)'), "torch"),
+        Sample("torchscript-file.pt", lambda: _torchscript_that('y = torch.from_file("/etc/x", True, 9)'), "torch"),
         Sample("torchscript-save.pt", lambda: _torchscript_that('_0 = torch.save(x, "weights.pt")'), "torch"),
         Sample("torch-mar.mar", lambda: zipped({"MAR-INF/MANIFEST.json": b"{}", "model.pt": torch_zip(BAD)}), _PICKLE),
         Sample("objects.npy", lambda: _npy(BAD), _PICKLE),

@@ -206,7 +206,7 @@ def _vector(builder: flatbuffers.Builder, offsets: list[int]) -> int:
 
 def _tflite() -> list[Sample]:
     flex = ("FlexWriteFile", "FlexReadFile", "FlexPyFunc", "FlexEagerPyFunc")
-    return [Sample(f"{name}.tflite", partial(tflite, name), "tflite.") for name in flex]
+    return [Sample(f"{name}.tflite", partial(tflite, name), "tflite.|tensorflow.") for name in flex]
 
 
 # ---------------------------------------------------------------------------------------------- GGUF and chat templates
