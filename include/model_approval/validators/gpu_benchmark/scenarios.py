@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from model_approval.validators import progress
 from model_approval.validators.gpu_benchmark.stream import Stream
 
 _AFTER_FAILURE_S = 0.005
 """LoadGen cannot be told to stop; at this pace it runs out of time without writing a long log."""
+
+_TELL_EVERY = 100
 
 
 class Issuer:
@@ -68,6 +71,8 @@ class OneByOne(Issuer):
         for sample in samples:
             self.times.append(self._stream.endpoint.time(self._stream.prepared[sample.index]) / 1e6)
             self.complete(sample)
+        if len(self.times) % _TELL_EVERY == 0:
+            progress.report(f"{len(self.times):,} queries to the {self._stream.name}, one after the other")
 
 
 class Pipelined(Issuer):
