@@ -6,6 +6,7 @@ import re
 
 from model_approval.domain.evidence import Severity
 from model_approval.domain.manifest import check_path
+from model_approval.validators.security_scan.bounds import at_most
 from model_approval.validators.security_scan.protobuf_wire import BYTES, Field, WireReader
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 from model_approval.validators.security_scan.windows import BLOCK_BYTES
@@ -35,7 +36,7 @@ class CoremlScanner:
 def _scan_model(blob: Blob, scan: FileScan, reader: WireReader, model: Field, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise Uncovered(f"pipelines nested deeper than {_MAX_DEPTH} levels")
-    for field in list(reader.fields(model.begin, model.end)):
+    for field in at_most(reader.fields(model.begin, model.end), "fields"):
         if field.number in _NETWORKS:
             _scan_layers(blob, scan, reader, field)
         elif field.number in _PIPELINES:
@@ -48,7 +49,7 @@ def _scan_model(blob: Blob, scan: FileScan, reader: WireReader, model: Field, de
 
 def _scan_pipeline(blob: Blob, scan: FileScan, reader: WireReader, pipeline: Field, depth: int) -> None:
     """Its models are field 1; a pipeline that classifies wraps another pipeline in field 1."""
-    for field in list(reader.fields(pipeline.begin, pipeline.end)):
+    for field in at_most(reader.fields(pipeline.begin, pipeline.end), "models"):
         if field.number != 1 or field.wire != BYTES:
             continue
         if pipeline.number == 202:
@@ -58,7 +59,7 @@ def _scan_pipeline(blob: Blob, scan: FileScan, reader: WireReader, pipeline: Fie
 
 
 def _scan_layers(blob: Blob, scan: FileScan, reader: WireReader, network: Field) -> None:
-    for layer in reader.fields(network.begin, network.end):
+    for layer in at_most(reader.fields(network.begin, network.end), "layers", 200_000):
         if layer.number == 1 and layer.wire == BYTES:
             custom = next(
                 (part for part in reader.fields(layer.begin, layer.end) if part.number == _CUSTOM_LAYER), None

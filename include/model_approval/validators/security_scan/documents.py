@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
 
 from model_approval.domain.evidence import Severity
+from model_approval.validators.security_scan.bounds import at_most
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 from model_approval.validators.security_scan.trailing import scan_trailing
 
@@ -16,6 +19,8 @@ _MAX_OBJECTS_BYTES = 16 * 1024**2
 _ACTION = re.compile(rb"/(JavaScript|JS|Launch|EmbeddedFiles?|RichMedia|SubmitForm|ImportData|GoToR|GoToE|XFA)\b")
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 _OBJECTS = re.compile(rb"/ObjStm\b[^>]{0,400}>>\s*stream\r?\n")
+_STREAM_END = re.compile(rb"endstream\b")
+_MAX_OBJECT_STREAMS = 20_000
 _END = re.compile(rb"%%EOF[ \t\r\n]*")
 
 
@@ -29,7 +34,7 @@ class PdfScanner:
         blob.stream.seek(0)
         data = blob.stream.read()
         seen: set[bytes] = set()
-        for part in (data, *_object_streams(data)):
+        for part in itertools.chain((data,), _object_streams(data, scan)):
             for match in _ACTION.finditer(_ESCAPED.sub(_unescape, part)):
                 if match[1] not in seen:
                     seen.add(match[1])
@@ -48,11 +53,16 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     return bytes.fromhex(match[1].decode())
 
 
-def _object_streams(data: bytes) -> Iterator[bytes]:
+def _object_streams(data: bytes, scan: FileScan) -> Iterator[bytes]:
     """The objects that newer PDFs pack; what cannot be unpacked has no objects a reader could use."""
-    for match in _OBJECTS.finditer(data):
-        end = data.find(b"endstream", match.end())
+    ends = [match.start() for match in _STREAM_END.finditer(data)]
+    for match in at_most(_OBJECTS.finditer(data), "packed objects", _MAX_OBJECT_STREAMS):
+        at = bisect.bisect_left(ends, match.end())
+        if at == len(ends):
+            return
         try:
-            yield zlib.decompressobj().decompress(data[match.end() : end if end >= 0 else None], _MAX_OBJECTS_BYTES)
+            part = zlib.decompressobj().decompress(memoryview(data)[match.end() : ends[at]], _MAX_OBJECTS_BYTES)
         except zlib.error:
             continue
+        scan.budget.spend_bytes(len(part), file_bytes=scan.size_bytes)
+        yield part

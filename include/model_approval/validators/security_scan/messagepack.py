@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import IO
 
 from model_approval.domain.evidence import Severity
+from model_approval.validators.security_scan.bounds import MAX_ITEMS
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _OBJECTS = Rule("msgpack.objects", Severity.HIGH, "store plain numbers, which need no unpickling")
 _WINDOW_BYTES = 256 * 1024
-_MAX_ITEMS = 20_000_000
 _MAX_DEPTH = 512
 _KNOWN_EXTENSIONS = {-1, 1, 2, 3}
 """A time stamp; Flax's arrays, complex numbers and numpy scalars."""
@@ -47,7 +47,7 @@ class _Walk:
     def run(self) -> None:
         open_items = [1]
         last: bytes | None = None
-        for _ in range(_MAX_ITEMS):
+        for _ in range(MAX_ITEMS):
             while open_items and not open_items[-1]:
                 open_items.pop()
             if not open_items:
@@ -63,7 +63,7 @@ class _Walk:
             if text == b"O" and last == b"kind":
                 self.object_array_at = self._at
             last = text
-        raise Uncovered(f"more than {_MAX_ITEMS} items")
+        raise Uncovered(f"more than {MAX_ITEMS} items")
 
     def _take(self, count: int) -> bytes:
         offset = self._at - self._start

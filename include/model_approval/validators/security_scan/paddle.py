@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model_approval.domain.evidence import Severity
+from model_approval.validators.security_scan.bounds import at_most
 from model_approval.validators.security_scan.protobuf_wire import BYTES, VARINT, Field, WireReader
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
@@ -30,7 +31,7 @@ class PaddleScanner:
 
 
 def _operators(reader: WireReader, size: int) -> Iterator[tuple[str, int]]:
-    for block in list(reader.fields(0, size)):
+    for block in at_most(reader.fields(0, size), "blocks"):
         if block.number not in (1, 4, 5) or (block.number == 1 and block.wire != BYTES):
             raise Uncovered(f"no program: it has a field {block.number} that the format does not know")
         if block.number == 1:
@@ -38,12 +39,12 @@ def _operators(reader: WireReader, size: int) -> Iterator[tuple[str, int]]:
 
 
 def _of_block(reader: WireReader, block: Field) -> Iterator[tuple[str, int]]:
-    for part in list(reader.fields(block.begin, block.end)):
+    for part in at_most(reader.fields(block.begin, block.end), "operators"):
         if part.number in (1, 2, 5) and part.wire == VARINT:
             continue
         if part.number not in (3, 4) or part.wire != BYTES:
             raise Uncovered(f"no program: a block has a field {part.number} that the format does not know")
         if part.number == 4:
-            for field in list(reader.fields(part.begin, part.end)):
+            for field in reader.fields(part.begin, part.end):
                 if field.number == 3 and field.wire == BYTES:
                     yield reader.read(field.begin, field.end).decode(errors="replace"), field.begin

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 
+from model_approval.validators.security_scan.bounds import at_most
 from model_approval.validators.security_scan.protobuf_wire import BYTES, WireReader
 from model_approval.validators.security_scan.scan import Blob, FileScan, Uncovered
 from model_approval.validators.security_scan.text_blocks import text_blocks
@@ -101,7 +102,7 @@ class SentencePieceScanner:
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Walk its outermost fields to the end. Raises Uncovered for fields that the format does not have."""
         reader = WireReader(blob.stream, blob.size_bytes)
-        for field in reader.fields(0, blob.size_bytes):
+        for field in at_most(reader.fields(0, blob.size_bytes), "pieces", 1_000_000):
             if field.number not in _SENTENCEPIECE_FIELDS or field.wire != BYTES:
                 raise Uncovered(f"no tokenizer: it has a field {field.number} that the format does not know")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from model_approval.domain.evidence import Severity
+from model_approval.validators.security_scan.bounds import MAX_ITEMS
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _ADVICE = "save the numbers in a format without code, for example as CSV, Parquet or the booster's own format"
@@ -18,7 +19,6 @@ _PROMISE = Rule("r.promise", Severity.CRITICAL, _ADVICE)
 _CODE = Rule("r.code", Severity.HIGH, _ADVICE)
 _CALLS = Rule("r.formula", Severity.MEDIUM, _ADVICE)
 _WINDOW_BYTES = 256 * 1024
-_MAX_ITEMS = 20_000_000
 # Type codes of objects, and of what stands for one (R's own serialize.c names them so).
 _WITHOUT_CONTENT = frozenset({0, 241, 242, 250, 251, 252, 253, 254})
 """NULL, the empty and base environments, the base namespace, missing and unbound values, the global environment."""
@@ -82,7 +82,7 @@ class _Walk:
         elif version != 2:
             raise Uncovered(f"version {version} of R's data is not known")
         self.pending = ["item"]
-        for _ in range(_MAX_ITEMS):
+        for _ in range(MAX_ITEMS):
             if not self.pending:
                 break
             step = self.pending.pop()
@@ -94,7 +94,7 @@ class _Walk:
                     self.pending.append(str(left - 1))
                 self.pending.append("item")
         else:
-            raise Uncovered(f"more than {_MAX_ITEMS} objects")
+            raise Uncovered(f"more than {MAX_ITEMS} objects")
         if self.at != self.size:
             raise Uncovered("bytes follow after the R data")
 

@@ -29,11 +29,11 @@ _OUTSIDE = frozenset(
 """Names under `torch` or `ops.aten` that read or write files, or leave TorchScript."""
 _OPERATOR_SPACES = frozenset(
     {
-        "aten", "prim", "prims", "quantized", "_quantized", "quantization", "torchvision", "torchaudio", "mkl", "mkldnn",
-        "mkldnn_prepacked", "onednn", "prepacked", "sparse", "quantized_decomposed", "metal", "metal_prepack", "vulkan",
-        "vulkan_prepack", "xnnpack", "inductor", "inductor_prims", "rngprims", "export", "_native", "static_runtime",
-        "profiler", "torch_scatter", "torch_sparse", "torch_cluster", "torch_spline_conv", "fbgemm", "_caffe2",
-        "higher_order",
+        "aten", "prim", "prims", "quantized", "_quantized", "quantization", "torchvision", "torchaudio", "mkl",
+        "mkldnn", "mkldnn_prepacked", "onednn", "prepacked", "sparse", "quantized_decomposed", "metal",
+        "metal_prepack", "vulkan", "vulkan_prepack", "xnnpack", "inductor", "inductor_prims", "rngprims", "export",
+        "_native", "static_runtime", "profiler", "torch_scatter", "torch_sparse", "torch_cluster",
+        "torch_spline_conv", "fbgemm", "_caffe2", "higher_order",
     }
 )  # fmt: skip
 _OUTSIDE_SPACES = frozenset(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO
 
+from model_approval.validators.security_scan.bounds import MAX_ITEMS
 from model_approval.validators.security_scan.scan import Blob, FileScan, Uncovered
 
 _WINDOW_BYTES = 256 * 1024
-_MAX_ITEMS = 30_000_000
 _MAX_DEPTH = 512
 _WIDTHS = {b"Z": 0, b"T": 0, b"F": 0, b"i": 1, b"U": 1, b"C": 1, b"I": 2, b"l": 4, b"d": 4, b"L": 8, b"D": 8}
 _WHOLE_NUMBERS = frozenset((b"i", b"U", b"I", b"l", b"L"))
@@ -41,13 +41,13 @@ class _Walk:
 
     def run(self) -> None:
         self._value(self._take(1))
-        for _ in range(_MAX_ITEMS):
+        for _ in range(MAX_ITEMS):
             if not self._open:
                 if self._at != self._size:
                     raise Uncovered("bytes follow after the UBJSON document")
                 return
             self._step(self._open[-1])
-        raise Uncovered(f"more than {_MAX_ITEMS} items")
+        raise Uncovered(f"more than {MAX_ITEMS} items")
 
     def _step(self, top: _Open) -> None:
         if top.left == 0:
