@@ -169,6 +169,8 @@ def _environment(run: Run) -> dict[str, str]:
         "latency": "from the first byte of a request to the last of its answer over a Unix socket",
         "loadgen": "; ".join(f"{one.scenario}: {'VALID' if one.valid else 'INVALID'}" for one in found.runs),
     }
+    # The champion's run only stands beside the candidate's: a champion too slow for it must not hold back a faster one.
+    facts |= {f"loadgen.champion.{one.scenario}": one.limitation or "VALID" for one in found.champion_runs}
     facts |= _loadgen_overhead(found.runs)
     facts |= {f"warm_up.{name}": one.words for name, one in found.warm_ups.items()}
     facts |= {
@@ -207,11 +209,10 @@ def _runtime(served: Served) -> str:
 def _limitations(run: Run) -> list[str]:
     found, needed = run.measured, run.parameters.min_queries
     limitations = [f"candidate: {one.limitation}" for one in found.runs if one.limitation]
-    limitations += [f"champion: {one.limitation}" for one in found.champion_runs if one.limitation]
     limitations += run.watched.limitations
     if run.gpu_memory is not None:
         limitations += gpu_limitations(run.gpu_idle, run.watched.gpu)
-    elif run.device is Device.CUDA:
+    elif run.device is Device.CUDA and isinstance(run.served[0].server, ServerProcess):
         limitations.append("the model's server says that it runs on a GPU, but NVML shows none")
     if any(one.limitation for one in found.runs):
         limitations[0] += f" (parameters min_queries {needed}, max_duration_s {run.parameters.max_duration_s:g})"
