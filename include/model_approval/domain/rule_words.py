@@ -99,6 +99,7 @@ MEANINGS: Mapping[str, str] = {
     "pickle.extension": "A pickle imports by number, so that the loading process decides what runs.",
     "pickle.frame": "A pickle's frames make readers disagree about what it does.",
     "pickle.import-untold": "A pickle puts the name of what it imports together while it is loaded.",
+    "pickle.program-in-state": "A class in the pickle runs a text of its own state, and the text is not its library's.",
     "pickle.two-readings": "Python's own unpicklers disagree about what the file does.",
     "pickle.unknown-class": "Loading the file makes an object of a class that we do not know.",
     "pickle.unlisted-import": "Loading the file imports something that is not known to be harmless.",

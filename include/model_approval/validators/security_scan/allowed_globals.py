@@ -1,9 +1,10 @@
 """The names that a pickle may import: data containers, tensor rebuilders, and the estimators of well-known libraries.
 
 Default-deny: a deny-list is bypassed by the next forgotten module (picklescan's own issue 66, and 45 advisories), an
-allow-list only by a flaw in one of these few. Four kinds of entries, from the narrowest:
+allow-list only by a flaw in one of these few. Five kinds of entries, from the narrowest:
 
 - `ALLOWED`: exact names, which may also be called. Each was read: it builds data out of its arguments, no more.
+- `NAMED`: exact names that may stand in a pickle but be neither called nor made: their constructors open files.
 - `CLASSES`: folders of a library whose *classes* may be instantiated the way `object.__reduce_ex__` does, which sets
   attributes but runs no constructor. Functions of theirs are not allowed by it.
 - `REFERENCES`: modules whose functions may be named, not called: an estimator that keeps its score function.
@@ -17,17 +18,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-VERSION = "2026-11.3"
+VERSION = "2026-11.4"
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_BUILTINS = _names(
-    "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
-    "abs all any divmod enumerate hash len max min pow round sorted sum zip"
-)
+_BUILTINS = _names("bool bytearray bytes complex dict float frozenset int list object range set slice str tuple")
 _TORCH_KINDS = (
     "BFloat16 Bool Byte Char ComplexDouble ComplexFloat Double Float Half Int Long QInt32 QInt8 QUInt2x4 QUInt4x2 "
     "QUInt8 Short Untyped"
@@ -74,7 +72,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "zoneinfo": _names("ZoneInfo._unpickle"),
     "pytz": _names("_UTC _p"),
     "numpy": _names(
-        "dtype ndarray matrix memmap bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 "
+        "dtype ndarray matrix bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 "
         "complex64 complex128 str_ bytes_ object_ void longlong ulonglong intc uintc intp uintp datetime64 timedelta64 "
         "record recarray bool int_ uint float_ double single half longdouble clongdouble generic integer floating "
         "number"
@@ -108,7 +106,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "torch": _TORCH_STORAGES | _TORCH_TENSORS | _TORCH_DTYPES | _names("Size device Tensor Generator"),
     "torch.cuda": _TORCH_STORAGES | _TORCH_TENSORS,
     "torch._utils": _TORCH_REBUILDERS,
-    "torch._tensor": _names("Tensor"),
     "torch.nn.parameter": _names("Parameter Buffer UninitializedParameter"),
     "torch.storage": _names("UntypedStorage TypedStorage _load_from_bytes"),
     "torch.serialization": _names("_get_layout"),
@@ -149,6 +146,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pandas.core.indexes.range": _PANDAS_INDEX,
     "pandas.core.indexes.datetimes": _names("_new_DatetimeIndex DatetimeIndex"),
     "pandas.core.indexes.period": _names("_new_PeriodIndex PeriodIndex"),
+    "pandas.core.internals.managers": _names("BlockManager SingleBlockManager"),
     "pandas.core.internals.blocks": _names("new_block _unpickle_block"),
     "sklearn.utils": _names("Bunch"),
     "sklearn.metrics._dist_metrics": _names("newObj"),
@@ -158,24 +156,53 @@ ALLOWED: dict[str, frozenset[str]] = {
     "sklearn.neighbors.dist_metrics": _names("newObj"),
     "sklearn.neighbors.kd_tree": _names("newObj"),
     "sklearn.neighbors.ball_tree": _names("newObj"),
-    "lightgbm.basic": _names("Booster"),
-    "lightgbm.sklearn": _names("LGBMClassifier LGBMRegressor LGBMRanker LGBMModel"),
+    "torch._tensor": _names("Tensor _rebuild_from_type _rebuild_from_type_v2"),
+    "dill._dill": _names("_create_array"),  # it calls its first argument, which the walk follows
 }
 
+_FUNCTIONS = _names("abs all any divmod hash len max min pow round sorted sum")
+NAMED: dict[str, frozenset[str]] = {
+    "builtins": _FUNCTIONS,  # gensim keeps the one that it hashes words with
+    "__builtin__": _FUNCTIONS,
+    "numpy": _names("memmap"),
+    "numpy.core.memmap": _names("memmap"),
+}
+
+_SKLEARN = _names(
+    "_loss calibration cluster compose covariance cross_decomposition decomposition discriminant_analysis dummy "
+    "ensemble feature_extraction feature_selection frozen gaussian_process impute isotonic kernel_approximation "
+    "kernel_ridge linear_model manifold metrics mixture model_selection multiclass multioutput naive_bayes neighbors "
+    "neural_network pipeline preprocessing random_projection semi_supervised svm tree utils._bunch utils._random "
+    "utils.validation"
+)
+_OTHERS = _names(
+    "torch.nn.modules torch.nn.parallel torch.nn.utils.parametrizations torch.optim torch.distributions "
+    "torchvision.models torchvision.ops torchvision.transforms scipy.interpolate scipy.spatial gensim nltk.probability "
+    "nltk.tokenize nltk.tag nltk.classify nltk.stem xgboost catboost lightgbm imblearn category_encoders hmmlearn "
+    "sklearn_crfsuite keras_preprocessing keras.src.legacy.preprocessing mlxtend hdbscan "
+    "pandas.core.arrays pandas.core.dtypes pandas.core.frame pandas.core.indexes pandas.core.internals "
+    "pandas.core.series pandas.core.categorical pandas.core.index"
+)
 CLASSES: tuple[str, ...] = tuple(
-    f"{folder}."
-    for folder in sorted(
-        _names(
-            "torch.nn.modules torch.nn.parallel torch.nn.utils.parametrizations torch.optim torch.distributions "
-            "torchvision.models torchvision.ops torchvision.transforms transformers.models timm.models timm.layers "
-            "scipy.interpolate scipy.spatial scipy.stats statsmodels gensim nltk.probability nltk.tokenize nltk.tag "
-            "nltk.classify nltk.stem xgboost catboost imblearn category_encoders hmmlearn sklearn_crfsuite "
-            "keras_preprocessing keras.src.legacy.preprocessing skl2onnx mlxtend pmdarima prophet lifelines surprise "
-            "implicit lightfm umap hdbscan fairlearn interpret tpot"
+    sorted(f"{folder}." for folder in (*(f"sklearn.{part}" for part in _SKLEARN), *_OTHERS))
+)
+"""Left out for what their `__setstate__` does: scipy.stats (runs a text), statsmodels (evaluates a formula), pmdarima
+(reads a file), transformers' tokenizers (read a file), sklearn.callback (opens a connection)."""
+CONSTRUCTORS: tuple[str, ...] = tuple(
+    sorted(
+        f"{folder}."
+        for folder in _names(
+            "pandas._libs.tslibs nltk.probability sklearn._loss sklearn.tree._tree sklearn.tree._criterion "
+            "sklearn.tree._splitter sklearn.ensemble._gb_losses sklearn.ensemble._hist_gradient_boosting "
+            "sklearn.gaussian_process.kernels sklearn.linear_model._sgd_fast sklearn.linear_model.sgd_fast "
+            "sklearn.metrics._dist_metrics sklearn.metrics._pairwise_distances_reduction sklearn.neighbors._ball_tree "
+            "sklearn.neighbors._kd_tree sklearn.neighbors._dist_metrics sklearn.neighbors._quad_tree "
+            "sklearn.neighbors.dist_metrics sklearn.neighbors.kd_tree sklearn.neighbors.ball_tree "
+            "sklearn.cluster._hdbscan sklearn.svm._liblinear sklearn.svm._libsvm sklearn.utils._bunch "
+            "sklearn.utils._random sklearn.utils.murmurhash sklearn.manifold._barnes_hut_tsne sklearn.tree.tree"
         )
     )
 )
-CONSTRUCTORS: tuple[str, ...] = ("sklearn.", "pandas.core.", "pandas._libs.tslibs.", "nltk.probability.")
 REFERENCES: tuple[str, ...] = (
     "sklearn.cluster.", "sklearn.feature_selection.", "sklearn.metrics.", "sklearn.utils.extmath.", "scipy.special.",
     "scipy.spatial.distance.", "scipy.stats.", "torch.nn.functional.", "torch.nn.init.", "torch.nn.modules.",
@@ -193,15 +220,16 @@ CLASS_LISTED = frozenset(prefix.split(".", 1)[0] for prefix in (*CLASSES, *CONST
 """Libraries that we keep lists of."""
 
 
-def is_allowed(module: str, name: str, *, called: bool) -> bool:
+def is_allowed(module: str, name: str, *, called: bool, made: bool = False) -> bool:
     """Whether a pickle may import exactly this and do so with it.
 
     Args:
         module: As the pickle names it.
         name: In that module. Dotted names (attributes of attributes) match only where they are listed whole.
         called: Whether it is called with arguments, other than the ordinary way to make an instance.
+        made: Whether an instance is made in the ordinary way.
     """
-    if name in ALLOWED.get(module, ()):
+    if name in ALLOWED.get(module, ()) or (name in NAMED.get(module, ()) and not called and not made):
         return True
     if _EXCLUDED.search(module) or "." in name:
         return False

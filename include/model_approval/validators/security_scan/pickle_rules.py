@@ -55,12 +55,6 @@ _HARMLESS_TYPES = _words(
     "str tuple"
 )
 """What dill may look up among Python's types by name; with code and function types a pickle builds programs."""
-_CALLS_ITS_ARGUMENTS = {
-    ("torch._tensor", "_rebuild_from_type_v2"),
-    ("torch._tensor", "_rebuild_from_type"),
-    ("dill._dill", "_create_array"),
-}
-"""Rebuilders that call a function which the pickle hands to them: allowed only beside imports that are all allowed."""
 
 
 def standing_of(item: Import) -> Standing:
@@ -68,7 +62,7 @@ def standing_of(item: Import) -> Standing:
     if item.named and item.named <= _HARMLESS_TYPES:
         return Standing.HARMLESS
     module = IMPORT_MAPPING.get(item.module, item.module)
-    if is_allowed(item.module, item.name, called=item.called) or (item.module, item.name) in _CALLS_ITS_ARGUMENTS:
+    if is_allowed(item.module, item.name, called=item.called, made=item.made):
         return Standing.HARMLESS
     if _is_dangerous(item.module, item) or _is_dangerous(module, item):
         return Standing.DANGEROUS
@@ -79,11 +73,6 @@ def standing_of(item: Import) -> Standing:
         return Standing.UNKNOWN
     is_foreign_class = looks_like_class(item.name) and top not in sys.stdlib_module_names and top not in CLASS_LISTED
     return Standing.UNKNOWN if is_foreign_class else Standing.UNLISTED
-
-
-def calls_its_arguments(item: Import) -> bool:
-    """Whether this would call whatever function stands beside it."""
-    return (item.module, item.name) in _CALLS_ITS_ARGUMENTS
 
 
 def _is_dangerous(module: str, item: Import) -> bool:

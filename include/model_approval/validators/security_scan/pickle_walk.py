@@ -32,8 +32,22 @@ _ARRAY_WRAPPERS: Final = frozenset(
     (module, "NumpyArrayWrapper") for module in ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle")
 )
 _NAMED_CALLS: Final = frozenset({("dill._dill", "_load_type")})
-"""Functions that are harmless or not by the name that they are called with."""
+"""Functions that look one of Python's types up, and are harmless or not by the name that they are called with."""
 _MAX_NAMED: Final = 50
+_CALLS_ITS_FIRST: Final = frozenset(
+    {
+        ("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor"), ("copyreg", "__newobj__"),
+        ("copy_reg", "__newobj__"), ("copyreg", "__newobj_ex__"), ("copy_reg", "__newobj_ex__"),
+        ("torch._tensor", "_rebuild_from_type_v2"), ("torch._tensor", "_rebuild_from_type"),
+        ("dill._dill", "_create_array"),
+    }
+)  # fmt: skip
+"""Functions that call, or make an instance of, what they are given first."""
+_PLAIN_BASES: Final = frozenset(
+    (module, name)
+    for module in ("builtins", "__builtin__")
+    for name in ("object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bytes")
+)
 _MAX_NAME_BYTES: Final = 512
 _MAX_LINE_BYTES: Final = 16 * 1024**2
 _MAX_STACK: Final = 3_000_000
@@ -104,7 +118,15 @@ class Source(Protocol):
         ...
 
 
-Thing = Import | ArrayType
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A tuple that begins with an import, as arguments for functions that call it."""
+
+    first: int
+    second: int
+
+
+Thing = Import | ArrayType | Pair
 OnArray = Callable[["Machine", int], int]
 """Called when an array that stands in the stream is announced; gets the offset, returns the one behind the array."""
 
@@ -129,6 +151,7 @@ class Machine:
         self._marks: list[int] = []
         self._things: list[Thing] = []
         self._codes: dict[tuple[str, str], int] = {}
+        self._pairs: dict[tuple[int, int], int] = {}
         self._spend, self._on_array = spend, on_array
         self._frame_end = 0
         self._numbered_with_gaps = False
@@ -242,14 +265,17 @@ class Machine:
             return at + 1 + width + length
         if code in (op.TUPLE1, op.TUPLE2, op.TUPLE3):
             count = code - op.TUPLE1 + 1
-            first = stack[-count]
+            first, second = stack[-count], stack[1 - count] if count > 1 else OPAQUE
             del stack[-count:]
-            stack.append(_TUPLE_OF - first if first >= 0 else OPAQUE)
-        elif code in (op.TUPLE, op.LIST, op.DICT, op.FROZENSET):
+            stack.append(self._tuple_of(first, second))
+        elif code == op.TUPLE:
             mark = self._marks.pop()
-            first = stack[mark] if code == op.TUPLE and mark < len(stack) else OPAQUE
+            first, second = (*stack[mark : mark + 2], OPAQUE, OPAQUE)[:2]
             del stack[mark:]
-            stack.append(_TUPLE_OF - first if first >= 0 else OPAQUE)
+            stack.append(self._tuple_of(first, second))
+        elif code in (op.LIST, op.DICT, op.FROZENSET):
+            del stack[self._marks.pop() :]
+            stack.append(OPAQUE)
         elif code in (op.APPEND, op.SETITEM):
             del stack[-1 if code == op.APPEND else -2 :]
             self._need_value()
@@ -406,13 +432,51 @@ class Machine:
             return OPAQUE
         called.called = True
         first = _TUPLE_OF - arguments if arguments <= _TUPLE_OF else None
-        if (called.module, called.name) in _NAMED_CALLS and len(called.named) < _MAX_NAMED:
-            called.named.add((self.text_at(first) if first is not None else None) or "")
+        if (called.module, called.name) in _NAMED_CALLS:
+            return self._call_by_name(called, first, at)
+        if (called.module, called.name) in _CALLS_ITS_FIRST:
+            self._call_argument(called, arguments, at)
         if (called.module, called.name) == ("numpy", "dtype") and first is not None:
             return self.code_of(simple_array_type(self.text_at(first)))
         if (called.module, called.name) == ("torch.storage", "_load_from_bytes"):
             self._load_nested(first)
         return OPAQUE
+
+    def _call_by_name(self, called: Import, first: int | None, at: int) -> int:
+        """A function that looks a type up by its name: what it gives back is as good as an import of it."""
+        name = (self.text_at(first) if first is not None else None) or ""
+        if len(called.named) < _MAX_NAMED:
+            called.named.add(name)
+        return self.import_of("builtins", name, at) if name.isidentifier() else OPAQUE
+
+    def _tuple_of(self, first: int, second: int) -> int:
+        if first >= 0:
+            return _TUPLE_OF - first
+        if not isinstance(self.thing(first), Import):
+            return OPAQUE
+        code = self._pairs.get((first, second))
+        if code is None:
+            code = self._pairs[first, second] = self.code_of(Pair(first, second))
+        return code
+
+    def _call_argument(self, called: Import, arguments: int, at: int) -> None:
+        """Follow a function that itself calls the class or function that it is given."""
+        pair = self.thing(arguments)
+        first = self.thing(pair.first) if isinstance(pair, Pair) else None
+        base = self.thing(pair.second) if isinstance(pair, Pair) else None
+        if not isinstance(first, Import):
+            self._odd(Oddity.COMPUTED_CALL, at)
+        elif called.name.startswith("__newobj"):
+            first.made = True
+        elif called.name != "_reconstructor":
+            first.called = True
+        elif isinstance(base, Import) and (base.module, base.name) in _PLAIN_BASES:
+            first.made = True
+        else:
+            # With any other base its constructor is called, as if the pickle had done so.
+            first.called = True
+            if isinstance(base, Import):
+                base.called = True
 
     def _load_nested(self, at: int | None) -> None:
         width = op.BYTES.get(self.source.read_at(at, 1)[0]) if at is not None else None

@@ -11,9 +11,10 @@ from typing import IO, cast
 from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
 from model_approval.validators.security_scan.joblib_arrays import read_announcement
-from model_approval.validators.security_scan.pickle_rules import Standing, calls_its_arguments, standing_of
+from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
 from model_approval.validators.security_scan.pickle_walk import BadPickle, Import, Machine, Oddity, Walk
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
+from model_approval.validators.security_scan.state_gadgets import find_programs
 
 _TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _TORCH_PICKLES = 5
@@ -24,6 +25,7 @@ _ACCEPT = f"{_ADVICE}; or have a reviewer accept this name"
 _DANGEROUS = Rule("pickle.dangerous-import", Severity.CRITICAL, _ADVICE)
 _UNLISTED = Rule("pickle.unlisted-import", Severity.HIGH, _ACCEPT)
 _UNKNOWN = Rule("pickle.unknown-class", Severity.MEDIUM, _ACCEPT)
+_STATE = Rule("pickle.program-in-state", Severity.CRITICAL, _ADVICE)
 _TWO_READINGS = Rule("pickle.two-readings", Severity.HIGH, _ADVICE)
 _ODDITIES = {
     Oddity.UNTOLD_IMPORT: (
@@ -170,16 +172,15 @@ class _Pickles:
     def record(self, own_modules: tuple[str, ...]) -> None:
         own = tuple(f"{module}." for module in own_modules)
         foreign = [one for one in self._walk.imports.values() if not f"{one.module}.".startswith(own or ("\0",))]
-        standings = {id(one): standing_of(one) for one in foreign}
-        runs_others = any(calls_its_arguments(one) for one in foreign)
         for one in sorted(foreign, key=lambda one: (one.module, one.name)):
-            standing = standings[id(one)]
-            if standing is Standing.UNKNOWN and runs_others:
-                standing = Standing.UNLISTED
-            self._report(one, standing)
+            self._report(one, standing_of(one))
         for oddity, at in sorted(self._walk.oddities.items()):
             rule, message = _ODDITIES[oddity]
             self._scan.add(self._blob, rule, message, subject=oddity, offset=at)
+        for program in find_programs(self._source, foreign):
+            message = f"{program.gadget.runs} when it is loaded, and it is not what the library writes there"
+            text = plain_line(program.text, limit=200)
+            self._scan.add(self._blob, _STATE, f"{text}: {message}", subject=text, offset=program.offset)
         self._record_readings()
         for gap in self._walk.gaps:
             self._scan.gap(gap)
