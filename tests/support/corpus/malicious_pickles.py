@@ -233,7 +233,6 @@ def _gadgets() -> dict[str, bytes]:
         "pandas-expression": assemble(Call("pandas.core.computation.expr", "Expr", "@f(0)")),
         "numpy-memmap": assemble(Call("numpy", "memmap", *truncated)),
         "torch-memmap": assemble(Call("torch._tensor", "_rebuild_from_type_v2", memmap, memmap, truncated, None)),
-        "lightgbm-file": assemble(Call("lightgbm.basic", "Booster", None, None, "/etc/passwd")),
     }
 
 
