@@ -113,14 +113,14 @@ def _varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def saved_model(*operators: str, in_function: bool = False) -> bytes:
+def saved_model(*operators: str, in_function: bool = False, tag: str = "serve") -> bytes:
     """A SavedModel's protobuf with a node an operator, in the graph or in a function of its library."""
     nodes = [field(1, f"n{at}") + field(2, name) for at, name in enumerate(("Placeholder", *operators))]
     graph = b"".join(field(1, node) for node in (nodes[:1] if in_function else nodes))
     if in_function:
         body = field(1, field(1, "__inference_f")) + b"".join(field(3, node) for node in nodes)
         graph += field(2, field(1, body))
-    meta = field(1, field(4, "serve") + field(5, "2.21.0")) + field(2, graph + field(4, field(1, 1987)))
+    meta = field(1, field(4, tag) + field(5, "2.21.0")) + field(2, graph + field(4, field(1, 1987)))
     return field(1, 1) + field(2, meta)
 
 
@@ -156,6 +156,9 @@ def _tensorflow() -> list[Sample]:
             "tensorflow.|savedmodel.",
         )
     )
+    # The length of the tag makes the beginning look like a CoreML model's, which is a protocol buffer without magic too.
+    alike = {"saved_model.pb": saved_model("ReadFile", in_function=True, tag="x" * 1300)}
+    made.append(Sample("saved-model-like-coreml", lambda: alike, "tensorflow."))
     return [*made, Sample("saved-model-lambda", _keras_metadata, "tensorflow.|savedmodel.|keras.")]
 
 
