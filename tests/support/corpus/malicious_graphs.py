@@ -156,7 +156,7 @@ def _tensorflow() -> list[Sample]:
             "tensorflow.|savedmodel.",
         )
     )
-    # The length of the tag makes the beginning look like a CoreML model's, which is a protocol buffer without magic too.
+    # The tag's length makes it begin like a CoreML model, which is a protocol buffer without magic too.
     alike = {"saved_model.pb": saved_model("ReadFile", in_function=True, tag="x" * 1300)}
     made.append(Sample("saved-model-like-coreml", lambda: alike, "tensorflow."))
     return [*made, Sample("saved-model-lambda", _keras_metadata, "tensorflow.|savedmodel.|keras.")]
