@@ -171,22 +171,31 @@ def _check_object(where: _Where, name: str, described: Mapping[str, JsonValue]) 
     package = module.strip() if isinstance(module, str) else ""
     config = described.get("config")
     plain = name.rsplit(".", 1)[-1].rsplit(">", 1)[-1]
-    if plain == "Lambda" or name == "__lambda__":
-        where.add(_LAMBDA, f"a {_lambda_kind(config)} is run when the model is read or called", plain)
-    elif plain in _LOADERS:
-        where.add(_LOADER, f"{plain} {_LOADERS[plain]}", plain)
-    elif plain in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda", "ClassMethod", "InstanceMethod"):
+    if plain in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda", "ClassMethod", "InstanceMethod"):
         _check_operation(where, plain, config)
     elif name in _FUNCTION_CLASSES:
-        _check_module(where, package, f"{package}.{config}" if isinstance(config, str) else package)
-        if isinstance(config, str) and (not package or package == "builtins"):
-            _check_class(where, config, described)
-    elif package == "builtins" and name in _SPECIALS:
-        pass
+        if isinstance(config, str):
+            _check_named(where, package, config.strip(), described)
+        else:
+            _check_module(where, package, package)
+    elif package != "builtins" or name not in _SPECIALS:
+        _check_named(where, package, name, described)
+
+
+def _check_named(where: _Where, package: str, name: str, described: Mapping[str, JsonValue]) -> None:
+    """Judge a class or function by where it is looked up."""
+    if package and package != "builtins" and "." in name:  # Keras joins them before it looks
+        package, _, name = f"{package}.{name}".rpartition(".")
+    plain = name.rsplit(".", 1)[-1].rsplit(">", 1)[-1]
+    if plain in ("Lambda", "__lambda__"):
+        what = _lambda_kind(described.get("config"))
+        where.add(_LAMBDA, f"a {what} is run when the model is read or called", plain)
+    elif plain in _LOADERS:
+        where.add(_LOADER, f"{plain} {_LOADERS[plain]}", plain)
     elif not package or _is_own(package) or package == "builtins":
         if package == "builtins":
             _check_module(where, package, f"{package}.{name}")
-        _check_class(where, name, described)
+        _check_class(where, package, name, described)
     else:
         _check_module(where, package, f"{package}.{name}")
 
@@ -228,10 +237,7 @@ def _is_own(package: str) -> bool:
     return False
 
 
-def _check_class(where: _Where, name: str, described: Mapping[str, JsonValue]) -> None:
-    package = described.get("module")
-    if isinstance(package, str) and _is_own(package.strip()) and described.get("registered_name") in (None, name):
-        return  # whatever Keras has under that name; dangerous ones are told above
+def _check_class(where: _Where, package: str, name: str, described: Mapping[str, JsonValue]) -> None:
     if name in _SPECIALS or name in known_names("keras_classes"):
         return
     if name in _DANGEROUS_BUILTINS:
@@ -239,6 +245,7 @@ def _check_class(where: _Where, name: str, described: Mapping[str, JsonValue]) -
         return
     registered = described.get("registered_name")
     label = registered if isinstance(registered, str) and registered and registered not in ("function", name) else name
+    label = f"{package}.{name}" if label == name and _is_own(package) else label
     if label.rsplit(">", 1)[-1] in known_names("keras_classes") and ">" not in label:
         return
     where.custom(label)
