@@ -15,7 +15,7 @@ pytestmark = pytest.mark.contract
 _ASK = """
 import json, sys
 from model_approval.validators.security_scan.pickle_rules import standing_of
-from model_approval.validators.security_scan.pickle_walk import Import
+from model_approval.validators.security_scan.pickle_values import Import
 asked = json.load(sys.stdin)
 made = [Import(m, n, 0, **{**use, "named": set(use.get("named", ()))}) for m, n, use, _ in asked]
 json.dump([standing_of(one) for one in made], sys.stdout)

@@ -14,14 +14,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from model_approval.validators.security_scan import pickle_opcodes as op
-from model_approval.validators.security_scan.pickle_walk import (
-    OPAQUE,
-    ArrayType,
-    BadPickle,
-    Import,
-    Machine,
-    simple_array_type,
-)
+from model_approval.validators.security_scan.pickle_values import ArrayType, BadPickle, Import, simple_array_type
+from model_approval.validators.security_scan.pickle_walk import OPAQUE, Machine
 from model_approval.validators.security_scan.scan import Uncovered
 
 _MARK = object()

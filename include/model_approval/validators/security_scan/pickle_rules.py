@@ -15,7 +15,7 @@ from model_approval.validators.security_scan.allowed_globals import (
     is_listed_class,
     looks_like_class,
 )
-from model_approval.validators.security_scan.pickle_walk import Import
+from model_approval.validators.security_scan.pickle_values import Import
 
 
 class Standing(StrEnum):

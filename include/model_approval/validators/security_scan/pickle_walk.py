@@ -13,11 +13,26 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from model_approval.validators.security_scan import pickle_opcodes as op
+from model_approval.validators.security_scan.pickle_values import (
+    ARRAY_WRAPPERS,
+    CALLS_ITS_FIRST,
+    NAMED_CALLS,
+    PLAIN_BASES,
+    BadPickle,
+    Import,
+    Oddity,
+    Pair,
+    Source,
+    Thing,
+    Walk,
+    decimal,
+    decoded,
+    simple_array_type,
+    unescaped,
+)
 from model_approval.validators.security_scan.scan import Uncovered
 
 OPAQUE: Final = -1
@@ -28,26 +43,7 @@ _NEVER_KEPT: Final = -(1 << 62)
 _WINDOW_BYTES: Final = 512 * 1024
 _SHORT_BYTES: Final = 260
 """The longest operation of the fast loop: two bytes and a short text."""
-_ARRAY_WRAPPERS: Final = frozenset(
-    (module, "NumpyArrayWrapper") for module in ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle")
-)
-_NAMED_CALLS: Final = frozenset({("dill._dill", "_load_type")})
-"""Functions that look one of Python's types up, and are harmless or not by the name that they are called with."""
 _MAX_NAMED: Final = 50
-_CALLS_ITS_FIRST: Final = frozenset(
-    {
-        ("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor"), ("copyreg", "__newobj__"),
-        ("copy_reg", "__newobj__"), ("copyreg", "__newobj_ex__"), ("copy_reg", "__newobj_ex__"),
-        ("torch._tensor", "_rebuild_from_type_v2"), ("torch._tensor", "_rebuild_from_type"),
-        ("dill._dill", "_create_array"),
-    }
-)  # fmt: skip
-"""Functions that call, or make an instance of, what they are given first."""
-_PLAIN_BASES: Final = frozenset(
-    (module, name)
-    for module in ("builtins", "__builtin__")
-    for name in ("object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bytes")
-)
 _MAX_NAME_BYTES: Final = 512
 _MAX_LINE_BYTES: Final = 16 * 1024**2
 _MAX_STACK: Final = 3_000_000
@@ -56,77 +52,6 @@ _MAX_MEMO: Final = 12_000_000
 """Each takes eight bytes; a pickle of fifty megabytes made of nothing but short texts has seven million."""
 
 
-class BadPickle(Exception):
-    """No unpickler could read on: truncated, an unknown operation, an empty stack; the message says where."""
-
-
-class Oddity(StrEnum):
-    """What no honest pickler writes."""
-
-    UNTOLD_IMPORT = "untold_import"
-    """An import whose name is put together at load time."""
-    EXTENSION = "extension"
-    """An import by number, out of a registry of the loading process."""
-    FRAME = "frame"
-    """Frames that overlap, or an operation across the end of one: readers disagree what it means."""
-    COMPUTED_CALL = "computed_call"
-    """A call of something that is itself the result of a call."""
-
-
-@dataclass(slots=True)
-class Import:
-    """A name that the pickle imports, where first, and what it does with it."""
-
-    module: str
-    name: str
-    offset: int
-    called: bool = False
-    """Called with arguments of the pickle's choice."""
-    named: set[str] = field(default_factory=set)
-    """The first argument of each call, where it is a text and one of `_NAMED_CALLS`; anything else counts as empty."""
-    made: bool = False
-    """Instantiated the way that `object.__reduce_ex__` writes: `__new__`, then `__setstate__` or attributes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayType:
-    """A `numpy.dtype` that the pickle builds."""
-
-    item_bytes: int
-    holds_objects: bool
-
-
-@dataclass(slots=True)
-class Walk:
-    """What one pickle (from its first operation to STOP) does; filled as far as the walk gets."""
-
-    imports: dict[tuple[str, str], Import] = field(default_factory=dict)
-    oddities: dict[Oddity, int] = field(default_factory=dict)
-    nested: list[tuple[int, int]] = field(default_factory=list)
-    """Offset and length of bytes that the pickle has torch load as another file."""
-    gaps: list[str] = field(default_factory=list)
-    """What could not be followed."""
-
-
-class Source(Protocol):
-    """Random access to the bytes."""
-
-    size_bytes: int
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from there."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A tuple that begins with an import, as arguments for functions that call it."""
-
-    first: int
-    second: int
-
-
-Thing = Import | ArrayType | Pair
 OnArray = Callable[["Machine", int], int]
 """Called when an array that stands in the stream is announced; gets the offset, returns the one behind the array."""
 
@@ -361,13 +286,13 @@ class Machine:
         if code in (op.GLOBAL, op.INST):
             if code == op.INST:
                 del self.stack[self._marks.pop() :]
-            self._push_import(_text(lines[0]), _text(lines[1]), at)
+            self._push_import(decoded(lines[0]), decoded(lines[1]), at)
             if code == op.INST:
                 self.stack.append(self._call(self.stack.pop(), OPAQUE, at))
         elif code == op.GET:
-            self._get(_decimal(lines[0], at), at)
+            self._get(decimal(lines[0], at), at)
         elif code == op.PUT:
-            self._put(_decimal(lines[0], at))
+            self._put(decimal(lines[0], at))
         else:
             self.stack.append(at if code in op.TEXTS else OPAQUE)
         return behind
@@ -432,9 +357,9 @@ class Machine:
             return OPAQUE
         called.called = True
         first = _TUPLE_OF - arguments if arguments <= _TUPLE_OF else None
-        if (called.module, called.name) in _NAMED_CALLS:
+        if (called.module, called.name) in NAMED_CALLS:
             return self._call_by_name(called, first, at)
-        if (called.module, called.name) in _CALLS_ITS_FIRST:
+        if (called.module, called.name) in CALLS_ITS_FIRST:
             self._call_argument(called, arguments, at)
         if (called.module, called.name) == ("numpy", "dtype") and first is not None:
             return self.code_of(simple_array_type(self.text_at(first)))
@@ -470,7 +395,7 @@ class Machine:
             first.made = True
         elif called.name != "_reconstructor":
             first.called = True
-        elif isinstance(base, Import) and (base.module, base.name) in _PLAIN_BASES:
+        elif isinstance(base, Import) and (base.module, base.name) in PLAIN_BASES:
             first.made = True
         else:
             # With any other base its constructor is called, as if the pickle had done so.
@@ -491,7 +416,7 @@ class Machine:
             self._odd(Oddity.COMPUTED_CALL, at)
         else:
             made.made = True
-            if self._on_array and (made.module, made.name) in _ARRAY_WRAPPERS:
+            if self._on_array and (made.module, made.name) in ARRAY_WRAPPERS:
                 behind = self._on_array(self, at + 1)
                 self.stack.append(OPAQUE)
                 return behind
@@ -517,10 +442,10 @@ class Machine:
             return None
         if width == 0:
             line = head[1:].split(b"\n", 1)[0]
-            text = _unescaped(line, quoted=head[0] == op.code_of("STRING"))
+            text = unescaped(line, quoted=head[0] == op.code_of("STRING"))
             return text if len(line) <= _MAX_NAME_BYTES else None
         length = int.from_bytes(head[1 : 1 + width], "little")
-        return _text(head[1 + width : 1 + width + length]) if length <= _MAX_NAME_BYTES else None
+        return decoded(head[1 + width : 1 + width + length]) if length <= _MAX_NAME_BYTES else None
 
     def _number(self, at: int, width: int) -> int:
         data = self.source.read_at(at, width)
@@ -541,30 +466,3 @@ class Machine:
 
     def _odd(self, oddity: Oddity, at: int) -> None:
         self.walk.oddities.setdefault(oddity, at)
-
-
-def simple_array_type(described: str | None) -> ArrayType:
-    """An array type by NumPy's short name, such as `f8`, `<i4`, `U10`; unknown ones hold objects as far as we know."""
-    text = (described or "").lstrip("<>=|")
-    kind, digits = text[:1], text[1:]
-    if kind in "biufcmMSaV?" and digits.isdecimal() and kind:
-        return ArrayType(int(digits), kind == "V")
-    if kind == "U" and digits.isdecimal():
-        return ArrayType(4 * int(digits), False)
-    return ArrayType(0, True)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _unescaped(line: bytes, *, quoted: bool) -> str:
-    """A text of protocol 0: `UNICODE` escapes what is not Latin-1, `STRING` is a Python literal of bytes."""
-    body = line.strip()[1:-1] if quoted else line
-    return body.decode("unicode_escape" if quoted else "raw_unicode_escape", "backslashreplace")
-
-
-def _decimal(line: bytes, at: int) -> int:
-    if not line.strip().isdigit():
-        raise BadPickle(f"the number at byte {at} is none")
-    return int(line)

@@ -12,7 +12,8 @@ from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
 from model_approval.validators.security_scan.joblib_arrays import read_announcement
 from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
-from model_approval.validators.security_scan.pickle_walk import BadPickle, Import, Machine, Oddity, Walk
+from model_approval.validators.security_scan.pickle_values import BadPickle, Import, Oddity, Walk
+from model_approval.validators.security_scan.pickle_walk import Machine
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 from model_approval.validators.security_scan.state_gadgets import find_programs
 

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from model_approval.domain.evidence import Severity
 from model_approval.domain.formats import UNKNOWN, detect_format
 from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
-from model_approval.validators.security_scan.pickle_walk import Import
+from model_approval.validators.security_scan.pickle_values import Import
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 SCHEMA = "schema.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from model_approval.validators.security_scan import pickle_opcodes as op
-from model_approval.validators.security_scan.pickle_walk import Import
+from model_approval.validators.security_scan.pickle_values import Import
 
 _MAX_SEARCHED_BYTES: Final = 64 * 1024**2
 _MAX_TEXT_BYTES: Final = 64 * 1024
