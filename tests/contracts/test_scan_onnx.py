@@ -69,7 +69,7 @@ HONEST: dict[str, bytes] = {
     "good/part.onnx": with_external_data(location="weights.bin", offset="0", length="64"),
     "good/function.onnx": with_function("own", "F", calls=_RELU),
     "good/branch.onnx": in_branch(_RELU),
-    "good/fused.onnx": with_node("com.microsoft", "FusedGelu"),
+    "good/fused.onnx": with_node("com.microsoft", "FastGelu"),
 }
 
 DOUBTFUL: dict[str, tuple[bytes, str]] = {

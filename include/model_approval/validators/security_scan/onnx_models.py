@@ -179,7 +179,7 @@ def _judge_operators(model: _Model) -> None:
     own = {("" if domain == "ai.onnx" else domain, name) for domain, name in model.functions}
     for (domain, name), at in sorted(model.operators.items()):
         subject = f"{domain or 'ai.onnx'}:{name}"
-        if name in schema.FOREIGN_CODE and domain in ("", "com.microsoft"):
+        if name in schema.FOREIGN_CODE or (name in schema.ATEN and domain in ("", "com.microsoft")):
             message = f"operator {subject} calls code outside of the runtime, in the serving process"
             model.scan.add(model.blob, _FOREIGN_CODE, message, subject=subject, offset=at)
         elif (domain, name) not in own:
@@ -187,11 +187,14 @@ def _judge_operators(model: _Model) -> None:
 
 
 def _judge_operator(model: _Model, domain: str, name: str, at: int) -> None:
-    if domain in schema.STANDARD_DOMAINS or (not domain and name in known_names("onnx_operators")):
+    is_standard = domain in schema.STANDARD_DOMAINS
+    if name in known_names("onnx_operators") and (is_standard or not domain):
+        return
+    if name in known_names("onnx_runtime_operators") and is_standard:
         return
     subject = f"{domain or 'ai.onnx'}:{name}"
     message = f"operator {subject} runs only with foreign native code in the serving process"
-    if domain in schema.ADDED_DOMAINS or not domain:
+    if is_standard or domain in schema.ADDED_DOMAINS or not domain:
         model.scan.add(model.blob, _ADDED_OPERATOR, message, subject=subject, offset=at)
         model.scan.gap(f"what the operator {subject} does is not known")
     else:

@@ -66,5 +66,9 @@ ADDED_DOMAINS = frozenset(
     }
 )  # fmt: skip
 """Operators of published runtime extensions: they need a library that somebody installed beside the runtime."""
-FOREIGN_CODE = frozenset({"PyOp", "PythonOp", "PythonOpGrad", "ATen", "ATenGrad", "TorchEmbedding", "ExternalCustomOp"})
-"""Operators of the runtime's own domain that call into Python or another library."""
+FOREIGN_CODE = frozenset(
+    {"PyOp", "PyCustomOp", "PythonOp", "PythonOpGrad", "TritonOp", "ExternalFunction", "ExternalCustomOp"}
+)
+"""Operators that call into Python or another library, in whichever domain they are registered."""
+ATEN = frozenset({"ATen", "ATenGrad", "TorchEmbedding"})
+"""Operators of the runtime's own domain that call any of torch's by name."""
