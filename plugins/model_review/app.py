@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-from model_review import api, decisions, errors, pages
+from model_review import api, decisions, errors, evidence_routes, pages
 from model_review.auth import Identity
 from model_review.rendering import SECURITY_HEADERS
 from model_review.room import Room
@@ -44,6 +44,7 @@ def create_app(room: Room, *, identity: IdentityOf) -> FastAPI:
     app.state.room = room
     app.include_router(decisions.router)
     app.include_router(pages.router)
+    app.include_router(evidence_routes.router)
     app.include_router(api.router, prefix="/api")
     app.add_api_route("/healthz", api.health, methods=["GET"])
     errors.install(app)

@@ -1,4 +1,4 @@
-"""What the evidence says, ready to be shown: rules against limits and champion, findings, coverage, changed files."""
+"""What the evidence says, ready to be shown: rules against limits and champion, and changed files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from model_approval.domain.evidence import (
     Device,
     Evidence,
-    Finding,
     Metric,
     RuleOutcome,
     StoredEvidence,
@@ -20,9 +19,9 @@ from model_approval.domain.review import Waiver
 from model_approval.policy.evaluate import last_run
 from model_approval.policy.schema import CheckRule, FrozenPolicy
 from model_review import plots, words
-
-SHOWN_FINDINGS = 50
-"""The page shows this many, worst first; the JSON answer holds all."""
+from model_review.downloads import Download, downloads_of
+from model_review.measurements import Measurements, RatioView, measurements, ratio_view
+from model_review.surroundings import Surroundings, surroundings
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class OutcomeRow:
     change: str
     limit: str
     strip: plots.Strip | None
+    ratio: RatioView | None
+    """Where the rule compares with the champion by a measured ratio."""
     waiver: Waiver | None
     blocks: bool
     """Whether this rule keeps the request from being approved."""
@@ -54,31 +55,19 @@ class CheckSection:
     limitations: tuple[str, ...]
     error: str
     evidence_digest: str | None
+    measurements: Measurements | None
+    surroundings: Surroundings | None
+    downloads: tuple[Download, ...]
 
     @property
     def is_measured(self) -> bool:
         """Whether any rule has a figure, so that columns for figures are worth their room."""
         return any(row.value for row in self.rows)
 
-
-@dataclass(frozen=True)
-class FindingRow:
-    """One finding and the check that reported it."""
-
-    check: str
-    finding: Finding
-    look: words.Look
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All findings of the latest runs, worst first."""
-
-    rows: tuple[FindingRow, ...]
-    total: int
-    covered: int
-    files: int
-    uncovered: tuple[str, ...]
+    @property
+    def has_ratio(self) -> bool:
+        """Whether any strip shows a ratio, so that its parts are explained."""
+        return any(row.ratio for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -122,6 +111,9 @@ def check_sections(
                 limitations=tuple(run.evidence.limitations) if run and run.evidence else (),
                 error=run.error if run else "",
                 evidence_digest=run.digest if run else None,
+                measurements=measurements(run.evidence if run else None),
+                surroundings=surroundings(run.evidence if run else None),
+                downloads=downloads_of(run, outcomes, check) if run else (),
             )
         )
     return tuple(sections)
@@ -143,22 +135,40 @@ def _row(
     blocking: Sequence[RuleOutcome],
 ) -> OutcomeRow:
     waiver, value, baseline = waivers.get(outcome.rule), outcome.value, outcome.baseline
-    interval = _interval(_metric(rule, evidence))
-    measured = value is not None
+    metric = _metric(rule, evidence)
+    interval = _interval(metric)
+    compared = ratio_view(rule.limit if rule else None, metric)
     return OutcomeRow(
         outcome=outcome,
         look=words.WAIVED if waiver and outcome.verdict is not Verdict.PASSED else words.VERDICTS[outcome.verdict],
         value=words.number(value, outcome.unit) if value is not None else "",
-        interval=f"{words.number(interval[0])} to {words.number(interval[1])}" if interval and measured else "",
+        interval=f"{words.number(interval[0])} to {words.number(interval[1])}"
+        if interval and value is not None
+        else "",
         baseline=words.number(baseline, outcome.unit) if baseline is not None else "",
         change=words.change(value, baseline) if value is not None and baseline is not None else "",
         limit=outcome.limit.replace("<=", "\u2264").replace(">=", "\u2265").replace(" x ", " \u00d7 "),
-        strip=plots.strip(value, interval=interval, champion=baseline, limits=limits_of(rule, baseline))
-        if value is not None
-        else None,
+        strip=_strip(rule, value, interval, baseline, compared),
+        ratio=compared,
         waiver=waiver,
         blocks=outcome in blocking,
     )
+
+
+def _strip(
+    rule: CheckRule | None,
+    value: float | None,
+    interval: tuple[float, float] | None,
+    baseline: float | None,
+    compared: RatioView | None,
+) -> plots.Strip | None:
+    """The figure on its own scale; a limit that is judged by the ratio is drawn with the ratio instead."""
+    if value is None:
+        return None
+    limits = limits_of(rule, None if compared else baseline)
+    if compared and not limits.values:
+        return None
+    return plots.strip(value, interval=interval, champion=baseline, limits=limits)
 
 
 def limits_of(rule: CheckRule | None, baseline: float | None) -> plots.Limits:
@@ -201,22 +211,6 @@ def _facts(run: StoredEvidence | None) -> str:
         facts.append("on a GPU (CUDA)" if run.evidence.device is Device.CUDA else "on CPU, no GPU")
     facts.append(f"{run.evidence.validator} {run.evidence.validator_version}")
     return ", ".join(facts)
-
-
-def findings(evidence: Sequence[StoredEvidence]) -> Findings:
-    """All findings of each check's last run, and which files were looked into."""
-    runs = [run.evidence for run in latest(evidence).values() if run.evidence]
-    every = [(run.check, finding) for run in runs for finding in run.findings]
-    every.sort(key=lambda pair: -pair[1].severity.rank)
-    coverage = [item for run in runs for item in run.coverage]
-    return Findings(
-        rows=tuple(FindingRow(check, item, words.SEVERITIES[item.severity]) for check, item in every[:SHOWN_FINDINGS]),
-        total=len(every),
-        # Two checks may look into the same file; a reader counts files.
-        covered=len({item.path for item in coverage} - {item.path for item in coverage if not item.covered}),
-        files=len({item.path for item in coverage}),
-        uncovered=tuple(f"{item.path}: {item.note or 'not covered'}" for item in coverage if not item.covered),
-    )
 
 
 def file_changes(candidate: ArtifactManifest, champion: ArtifactManifest | None) -> tuple[FileChange, ...]:

@@ -51,16 +51,32 @@ class Strip:
     candidate: float
     interval: tuple[float, float] | None
     champion: float | None
+    noise: tuple[float, float] | None = None
+    """What the champion differed from itself, around the champion."""
 
 
 def strip(
-    value: float, *, interval: tuple[float, float] | None, champion: float | None, limits: Limits
+    value: float,
+    *,
+    interval: tuple[float, float] | None,
+    champion: float | None,
+    limits: Limits,
+    noise: float = 0.0,
 ) -> Strip | None:
-    """The strip of one measured rule; None when there is nothing to compare with."""
+    """The strip of one measured rule; None when there is nothing to compare with.
+
+    Args:
+        value: The candidate's figure, or its ratio to the champion.
+        interval: Its 95 % interval.
+        champion: The champion's figure, 1 for a ratio.
+        limits: The allowed range.
+        noise: How far from itself the champion came, in the same unit; 0: not known.
+    """
     compared = [*limits.values, *([champion] if champion is not None else [])]
     if not compared:
         return None
-    points = [value, *compared, *(interval or ())]
+    band = (champion - noise, champion + noise) if champion is not None and noise > 0 else None
+    points = [value, *compared, *(interval or ()), *(band or ())]
     margin = (max(points) - min(points)) * 0.15 or abs(value) * 0.15 or 1.0
     scale = Scale(min(points) - margin, max(points) + margin, STRIP_PADDING, STRIP_WIDTH - STRIP_PADDING)
     return Strip(
@@ -69,6 +85,7 @@ def strip(
         candidate=scale(value),
         interval=(scale(interval[0]), scale(interval[1])) if interval else None,
         champion=None if champion is None else scale(champion),
+        noise=(scale(band[0]), scale(band[1])) if band else None,
     )
 
 

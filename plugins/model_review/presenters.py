@@ -17,7 +17,7 @@ from model_approval.policy.schema import FrozenPolicy
 from model_approval.policy.voting import RoleTally, tally
 from model_approval.ports import Services
 from model_approval.stages.review import SeenDigests
-from model_review import evidence_view, plots, standing, words
+from model_review import evidence_view, findings_view, plots, standing, words
 from model_review.timeline import Timeline, read_timeline
 
 HISTORY_VERSIONS = 10
@@ -65,7 +65,7 @@ class RequestView:
     champion: str
     sections: tuple[evidence_view.CheckSection, ...]
     intake: tuple[evidence_view.OutcomeRow, ...]
-    findings: evidence_view.Findings
+    findings: findings_view.Findings
     files: tuple[evidence_view.FileChange, ...]
     histories: tuple[plots.History, ...]
     progress: tuple[RoleTally, ...]
@@ -162,7 +162,7 @@ def build_request(services: Services, subject: str, request_id: str) -> RequestV
         champion=_champion(promotion),
         sections=sections,
         intake=intake,
-        findings=evidence_view.findings(dossier.evidence),
+        findings=findings_view.findings_view(frozen, dossier.evidence),
         files=_files(services, promotion),
         histories=_histories(services, promotion, frozen),
         progress=progress,

@@ -33,7 +33,9 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.globals.update(words=words, acts=ACTS, token_field=FORM_TOKEN_FIELD, still_needed=still_needed)
-_TEMPLATES.filters.update(short=words.short, size=words.size, listed=words.listed, number=words.number)
+_TEMPLATES.filters.update(
+    short=words.short, size=words.size, listed=words.listed, number=words.number, visible=words.visible
+)
 
 
 def route_path(request: Request) -> str:

@@ -5,6 +5,7 @@ Every status is an icon, a word and a colour; the colour is never alone (`tone` 
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -161,6 +162,36 @@ def size(size_bytes: int) -> str:
             return f"{amount:.4g}\u202f{unit}"
         amount /= 1024
     return f"{amount:.4g}\u202fTiB"
+
+
+def ratio(value: float) -> str:
+    """Three decimals at most, four significant digits below a tenth: `1.02`, `0.9985`."""
+    return number(round(value, 3) if value >= 0.1 else value)
+
+
+_SHOWN_CONTROLS = "\n\t"
+_JOINERS = "\u200c\u200d"
+"""Scripts and emoji need these two within words; they move nothing."""
+
+
+def visible(text: str) -> str:
+    r"""Text with the characters spelled out that hide or turn around what stands beside them: `\u202e`.
+
+    A file called `model<U+202E>xno.exe` would otherwise read as something else than it is.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_spelled(character) if _deceives(character) else character for character in text)
+
+
+def _deceives(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _SHOWN_CONTROLS + _JOINERS
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def listed(words: list[str], joint: str = "and") -> str:

@@ -23,8 +23,9 @@ from model_approval.adapters.memory.registry import MemoryRegistry
 from model_approval.adapters.memory.reviews import MemoryReviewStore
 from model_approval.adapters.memory.signing import MemorySigner, MemoryTrustedKeys
 from model_approval.domain.audit import Action, Actor
+from model_approval.domain.digests import canonical_json
 from model_approval.domain.errors import RequestRefusedError
-from model_approval.domain.evidence import Evidence, evidence_digest
+from model_approval.domain.evidence import Evidence, TableResults, evidence_digest
 from model_approval.domain.promotion import Candidate, Promotion, PromotionState
 from model_approval.domain.request import RegisteredVersion
 from model_approval.policy.evaluate import evaluate_checks
@@ -86,8 +87,11 @@ class ReviewRoom:
     audit: MemoryAuditLog
     registry: MemoryRegistry
     artifacts: MemoryArtifactStore
+    evidence: MemoryEvidenceStore
     catalog: Catalog
     woken: list[tuple[str, str]]
+    tables: TableResults | None = None
+    """What became of expectations over tables, for the requests that come into review from now on."""
 
     def as_(self, subject: str, *, token: bool = False) -> TestClient:
         """A browser (or, with `token`, a program) of one signed-in person."""
@@ -126,11 +130,17 @@ class ReviewRoom:
         stored = tuple(a_stored_evidence(item.model_copy(update={"request_id": promotion.id})) for item in found)
         for item in stored:
             self.reviews.add_evidence(item)
+            assert item.evidence is not None
+            self.evidence.upload(
+                self.evidence.upload_url(item.request_id, item.check, item.run, valid_s=60),
+                canonical_json(item.evidence),
+            )
         outcomes = evaluate_checks(
             self.catalog.frozen,
             stored,
             manifest=candidate.manifest,
             has_champion=candidate.champion is not None,
+            tables={item.digest: self.tables for item in stored if item.digest and self.tables},
         )
         validating = promotion.moved(PromotionState.VALIDATING, at=NOW, candidate=candidate)
         self.reviews.save(validating)
@@ -176,6 +186,7 @@ def a_room(*, frozen: FrozenPolicy | None = None) -> ReviewRoom:
     """An empty room with one policy, one registry and version 7 of fraud-scorer."""
     signer = MemorySigner()
     catalog, reviews, artifacts = Catalog(frozen or a_frozen_policy()), MemoryReviewStore(), MemoryArtifactStore()
+    evidence = MemoryEvidenceStore()
     audit, registry = MemoryAuditLog(signer, clock), MemoryRegistry()
     version = a_registered_version()
     registry.register(version.model, version.version, version.artifact_uri)
@@ -183,7 +194,7 @@ def a_room(*, frozen: FrozenPolicy | None = None) -> ReviewRoom:
     services = Services(
         registries={"mlflow": registry},
         artifacts=artifacts,
-        evidence=MemoryEvidenceStore(),
+        evidence=evidence,
         reviews=reviews,
         audit=audit,
         signer=signer,
@@ -200,7 +211,7 @@ def a_room(*, frozen: FrozenPolicy | None = None) -> ReviewRoom:
 
     room = Room(services=lambda: services, wake=wake, tokens=FormTokens(b"secret of the test"), step_up=no_step_up)
     app = create_app(room, identity=header_identity)
-    return ReviewRoom(app, services, reviews, audit, registry, artifacts, catalog, woken)
+    return ReviewRoom(app, services, reviews, audit, registry, artifacts, evidence, catalog, woken)
 
 
 def header_identity(request: Request) -> Identity:

@@ -18,6 +18,7 @@ def every_route() -> list[tuple[str, str]]:
     routes: list[BaseRoute] = a_room().app.routes
     assert all(isinstance(route, APIRoute) for route in routes), "a mount or plain route would skip the dependency"
     filled = {"request_id": "pr-1", "name": "review.css", "kind": "model_card"}
+    filled |= {"check": "security_scan", "run": "1", "rule": "tables.latency"}
     return [
         (method, route.path.format(**filled))
         for route in routes
@@ -39,6 +40,14 @@ def test_no_route_answers_somebody_who_is_not_signed_in(method: str, path: str) 
 def test_every_kind_of_route_is_among_the_enumerated() -> None:
     paths = {path for _, path in every_route()}
     assert {"/", "/static/review.css", "/healthz", "/api/openapi.json", "/requests/pr-1/audit.jsonl"} <= paths
+    documents = (
+        "evidence.json",
+        "findings.sarif",
+        "findings.openvex.json",
+        "attachments/review.css",
+        "data-docs/tables.latency",
+    )
+    assert {f"/requests/pr-1/evidence/security_scan/1/{name}" for name in documents} <= paths
     assert len(changing_routes()) >= 8
 
 
