@@ -89,7 +89,7 @@ _PICKLED = pa.field(
 _OPENVINO = """<?xml version="1.0"?>
 <net name="a" version="11"><layers><layer id="0" name="x" type="{kind}" version="{version}"/></layers></net>"""
 _CALL = {"func": _node("TypeNode", "os", "system"), "args": [], "kwds": {}, "namespace": {}}
-
+_SCIPY_STATE = {"content": {"_parse_arg_template": {"__loader__": "JsonNode", "content": '"f()"'}}}
 MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "type.skops": (a_skops_file(_node("TypeNode", "os", "system")), "skops.dangerous-type", Severity.CRITICAL),
     "object.skops": (
@@ -118,6 +118,14 @@ MALICIOUS: dict[str, tuple[bytes, str, Severity]] = {
     "shown.skops": (a_skops_file(_node("PartialNode", "builtins", "list", content={})), "skops.clash", Severity.HIGH),
     "called.skops": (
         a_skops_file(_node("ConstructorFromReduceNode", "numpy", "fromfile")), "skops.", Severity.HIGH
+    ),
+    "callback.skops": (
+        a_skops_file(_node("TypeNode", "sklearn.callback._transport", "Client")),
+        "skops.dangerous-type", Severity.CRITICAL,
+    ),
+    "template.skops": (
+        a_skops_file(_node("ObjectNode", "scipy.stats._continuous_distns", "norm_gen", content=_SCIPY_STATE)),
+        "skops.program-in-state", Severity.CRITICAL,
     ),
     "unknown.skops": (
         a_skops_file(_node("ObjectNode", "acme.models", "Scorer")), "skops.unknown-type", Severity.MEDIUM,

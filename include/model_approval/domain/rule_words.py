@@ -119,6 +119,7 @@ MEANINGS: Mapping[str, str] = {
     "skops.dangerous-type": "Loading the file makes an object whose type runs commands or code.",
     "skops.method": "Loading the file calls a method of the sender's choice.",
     "skops.operator": "Loading the file builds a function out of parts of the sender's choice.",
+    "skops.program-in-state": "A class in the file runs a text of its own state, and the text is not its library's.",
     "skops.unknown-type": "Loading the file makes an object of a type that we do not know.",
     "skops.unlisted-call": "Loading the file calls a function that is not known to be harmless.",
     "template.built-name": "A chat template puts the name of what it reads together, which hides what it does.",

@@ -18,6 +18,7 @@ from model_approval.domain.formats import UNKNOWN, detect_format
 from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
 from model_approval.validators.security_scan.pickle_values import Import
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
+from model_approval.validators.security_scan.state_gadgets import GADGETS
 
 SCHEMA = "schema.json"
 _MAX_SCHEMA_BYTES = 64 * 1024**2
@@ -27,6 +28,7 @@ _OPERATOR = Rule("skops.operator", Severity.CRITICAL, _ADVICE)
 _METHOD = Rule("skops.method", Severity.CRITICAL, _ADVICE)
 _CLASH = Rule("skops.clash", Severity.HIGH, _ADVICE)
 _UNLISTED = Rule("skops.unlisted-call", Severity.HIGH, _ADVICE)
+_STATE = Rule("skops.program-in-state", Severity.CRITICAL, _ADVICE)
 _UNKNOWN = Rule("skops.unknown-type", Severity.MEDIUM, f"{_ADVICE}; or have a reviewer accept this name")
 
 _BYTES_FILE = re.compile(r"[\w-]+\.bin")
@@ -50,6 +52,8 @@ _MADE = frozenset(
     }
 )  # fmt: skip
 """Loaders that make an object of the named class without calling it with arguments of the file's choice."""
+_REACHING = re.compile(r"(sklearn\.callback|pandas\.core\.computation)\.")
+"""Folders whose types open connections or evaluate a text as soon as they are made or called."""
 _RUNS = re.compile("eval|exec|call|import|script|pickle|joblib|system|command", re.IGNORECASE)
 """What a loader that we do not know would do, if it does what it is called."""
 _CALLED = frozenset({"ConstructorFromReduceNode", "FunctionNode"})
@@ -59,7 +63,7 @@ _HARMLESS = re.compile(
     r"|numpy\.(?:abs|absolute|log|log1p|log2|log10|exp|expm1|sqrt|square|cbrt|sign|sin|cos|tan|tanh|arctan|reciprocal)"
     r"|numpy\.random\.(?:mtrand\.RandomState|_generator\.Generator|_(?:pcg64|mt19937|philox|sfc64)\.\w+)"
     r"|scipy\.special\.(?:_ufuncs\.)?(?:expit|logit|inv_boxcox|boxcox|xlogy)"
-    r"|scipy\.sparse(?:\._?\w+)?\.\w+_(?:matrix|array)|functools\.partial|zoneinfo\.ZoneInfo"
+    r"|scipy\.sparse(?:\._?\w+)?\.\w+_(?:matrix|array)|zoneinfo\.ZoneInfo"
     r"|numpy\.ma\.(?:core\.)?MaskedArray|sklearn\.utils\._bunch\.Bunch|collections\.(?:OrderedDict|defaultdict)"
 )
 
@@ -140,7 +144,11 @@ def _judge(node: dict[str, JsonValue]) -> Iterator[tuple[Rule, str, str]]:
         allowed = _PLAIN.get(loader)
         if allowed and name not in allowed:
             yield _CLASH, full, f"a {loader} shows the class {full}, which it does not make"
-        yield from _judge_type(module, name, called=loader in _CALLED)
+        if loader == "PartialNode":
+            yield _UNKNOWN, full, "it calls a function with arguments of the file's choice when the model is used"
+        else:
+            yield from _judge_type(module, name, called=loader in _CALLED)
+        yield from _judge_state(node, full)
     if loader == "FunctionNode":
         content = _content(node)
         yield from _judge_type(str(content.get("module_path", module)), str(content.get("function", name)), called=True)
@@ -156,12 +164,32 @@ def _content(node: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return content if isinstance(content, dict) else {}
 
 
+def _judge_state(node: dict[str, JsonValue], full: str) -> Iterator[tuple[Rule, str, str]]:
+    """Classes that run a text out of their state: never passed, and failed when it is not what the library writes."""
+    for gadget in GADGETS:
+        if full.startswith(gadget.modules) and node.get("__loader__") not in ("FunctionNode", "JsonNode"):
+            yield _UNKNOWN, full, f"loading it makes a {full}, whose state is run as a program"
+            text = _text_of(_content(_content(node)).get(gadget.key.decode()))
+            if text is not None and not gadget.honest.fullmatch(text):
+                yield _STATE, text[:200], f"{text[:200]!r} is not what the library writes there, and {gadget.runs}"
+
+
+def _text_of(node: JsonValue) -> str | None:
+    """The text that a node holds as JSON."""
+    content = node.get("content") if isinstance(node, dict) else None
+    try:
+        value = json.loads(content) if isinstance(content, str) else None
+    except ValueError:
+        return str(content)
+    return value if isinstance(value, str) else None
+
+
 def _judge_type(module: str, name: str, *, called: bool) -> Iterator[tuple[Rule, str, str]]:
     full = f"{module}.{name}"
     if _HARMLESS.fullmatch(full):
         return
     standing = standing_of(Import(module, name, 0, called=called, made=not called))
-    if standing is Standing.DANGEROUS:
+    if standing is Standing.DANGEROUS or _REACHING.match(full):
         yield _DANGEROUS, full, f"loading it makes or imports {full}, which runs commands, files or code"
     elif standing is Standing.UNLISTED:
         yield _UNLISTED, full, f"loading it calls {full}, which is not on the list of names known to be harmless"

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 
 from model_approval.domain.evidence import Severity
+from model_approval.validators.security_scan.known_names import known_names
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _ADVICE = "export the model without operators that reach beyond tensors"
@@ -24,8 +25,11 @@ _MAX_PROGRAM_BYTES = 256 * 1024**2
 _TARGET = re.compile(rb'"target"\s*:\s*"(torch\.ops(?:\.\w+){2,3})"')
 
 _OUTSIDE = frozenset(
-    {"from_file", "save", "load", "load_library", "hub", "package", "compile", "import_ir_module", "open"}
-)
+    {
+        "from_file", "save", "load", "load_library", "hub", "package", "compile", "import_ir_module", "open", "tofile",
+        "fromfile",
+    }
+)  # fmt: skip
 """Names under `torch` or `ops.aten` that read or write files, or leave TorchScript."""
 _OPERATOR_SPACES = frozenset(
     {
@@ -164,7 +168,8 @@ def _judge_dotted(parts: list[str]) -> Iterator[tuple[Rule, str]]:
         if len(parts) > 3 and parts[3] not in _OPERATOR_SPACES:
             yield _UNLISTED, name
     elif parts[0] == "torch":
+        listed = _TORCH_PARTS if len(parts) > 2 else known_names("torch_operators")
         if parts[1] in _OUTSIDE or (len(parts) > 2 and parts[1] == "jit" and parts[2] in _OUTSIDE):
             yield _FILE, name
-        elif parts[1] == "classes" or (len(parts) > 2 and parts[1] not in _TORCH_PARTS):
+        elif parts[1] == "classes" or parts[1] not in listed:
             yield _UNLISTED, name
