@@ -7,6 +7,7 @@ import json
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from model_approval.adapters.kubernetes.diagnosis import is_final
 from model_approval.domain.evidence import Verdict
 from model_approval.policy.evaluate import evaluate_checks
 from tests.cluster.test_validator_pods import evidence_of, operator_of, task_of
@@ -14,6 +15,7 @@ from tests.support.builders import FILES
 from tests.support.cluster import built_on_cluster
 from tests.support.models import a_pickle_that_calls
 from tests.support.pod_runs import defer, resume, run
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -27,7 +29,7 @@ def hostile_image(cluster) -> str:
         "hostile",
         "tests/support/hostile_image/Containerfile",
         base=cluster.target.kubernetes.validator_image,
-        also=("tests/support/hostile.py", "tests/support/hostile_image/sitecustomize.py"),
+        also=("tests/support/hostile.py", "tests/support/hostile_image/in_place_of_scan.py"),
     )
 
 
@@ -125,9 +127,10 @@ def test_progress_of_the_scan_is_in_the_pods_log(validation, cluster):
     deferral = defer(operator_of(promotion), task_of(promotion))
     [pod] = cluster.pods_of(promotion.request_id)
     name = pod["metadata"]["name"]
-    cluster.kubectl("wait", "-n", "model-validation", f"pod/{name}", "--for=condition=Initialized", "--timeout=60s")
+    place = ("Pod", "model-validation", name)
+    wait_until(lambda: is_final(cluster.client.get(*place)), timeout_s=90, what="the end of the pod")
 
-    log = cluster.kubectl("logs", "-n", "model-validation", name, "-c", "base", "--follow")
+    log = cluster.kubectl("logs", "-n", "model-validation", name, "-c", "base")
 
     resume(operator_of(promotion), task_of(promotion), deferral)
     assert "progress: scanned 1 of 3 files" in log

@@ -13,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 import socketserver
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -137,8 +139,14 @@ def built_on_cluster(name: str, container_file: str, *, base: str = "", also: tu
         hasher.update((ROOT / path).read_bytes())
     tag = f"localhost/model-approval-{name}:test-{hasher.hexdigest()[:12]}"
     if tag not in _images_on_nodes():
-        build = [str(_HELPER), "build", tag, str(ROOT), "-f", str(ROOT / container_file)]
-        _run([*build, *(["--build-arg", f"BASE={base}"] if base else [])])
+        # A context of its own: the repository's leaves tests out.
+        with tempfile.TemporaryDirectory() as context:
+            for path in (container_file, *also):
+                copy = Path(context) / path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / path, copy)
+            build = [str(_HELPER), "build", tag, context, "-f", str(Path(context) / container_file)]
+            _run([*build, *(["--build-arg", f"BASE={base}"] if base else [])])
         _run([str(_HELPER), "load", tag])
     return tag
 
