@@ -8,6 +8,7 @@ check ran.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from airflow.sdk.exceptions import AirflowException
 
 from model_approval.adapters.kubernetes.capability import drop_capabilities, put_capability, tie_capability
 from model_approval.adapters.kubernetes.client import KubernetesClient
-from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.diagnosis import has_ended, is_final, pod_failure_reason
 from model_approval.adapters.kubernetes.manifests import MAIN_CONTAINER, PodJob, validator_pod
 from model_approval.adapters.kubernetes.objects import RUN_LABEL
+from model_approval.policy.schema import Check
 from model_approval.ports import Services
 from model_approval.stages.validation import begin_check, finish_check
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
     from model_approval.adapters.kubernetes.objects import Json
 
+_BENCHMARK = "gpu_benchmark"
+_SECONDS_FOR_THE_REST = 30
+"""How long the pod's other containers may take to end after the main one, before the pod is given up."""
 _SECONDS_BETWEEN_LOGS = 15
 """How often the triggerer copies new lines of the pod's log, its progress, into the task's."""
 _EVENT_RUN = "model_approval_run"
@@ -56,7 +61,13 @@ def pod_job(services: Services, request_id: str, *, check: str, run: int) -> Pod
         timeout_s=definition.timeout_s,
         target=cluster,
         own_image=definition.image,
+        serves_models=_serves_models(definition),
     )
+
+
+def _serves_models(check: Check) -> bool:
+    """A benchmark of ours starts the models' servers, unless the policy names one that is running already."""
+    return check.validator == _BENCHMARK and check.image is None and not check.parameters.get("endpoint")
 
 
 class EvidencePodOperator(KubernetesPodOperator):
@@ -119,7 +130,7 @@ class EvidencePodOperator(KubernetesPodOperator):
             TaskDeferred: The triggerer stumbled while the pod is well: keep waiting.
         """
         self._continue_run(int(event.get(_EVENT_RUN, self._job.run)))
-        pod = self._cluster().get("Pod", event["namespace"], event["name"])
+        pod = self._ended_pod(event["namespace"], event["name"])
         error = self._settle(context, event, pod) if pod else _vanished(event)
         drop_capabilities(self._cluster(), self._job)
         stored = finish_check(
@@ -132,6 +143,15 @@ class EvidencePodOperator(KubernetesPodOperator):
         )
         self.evidence_digest = str(stored.digest)
         return self.evidence_digest
+
+    def _ended_pod(self, namespace: str, name: str) -> Json | None:
+        """The pod; where its main container has ended, the others get some time to end too."""
+        until = time.monotonic() + _SECONDS_FOR_THE_REST
+        while True:
+            pod = self._cluster().get("Pod", namespace, name)
+            if pod is None or is_final(pod) or not has_ended(pod, MAIN_CONTAINER) or time.monotonic() > until:
+                return pod
+            time.sleep(0.5)
 
     def _settle(self, context: Context, event: dict[str, Any], pod: Json) -> str:
         """Let the provider read logs and clean up; returns what went wrong, or nothing."""

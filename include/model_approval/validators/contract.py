@@ -61,6 +61,8 @@ class Task(Record):
     champion: str | None = None
     scratch: str
     timeout_s: int
+    server_host: str | None = None
+    """Socket of the container that runs the model servers (`gpu_benchmark.server_host`); None: start them here."""
     vulnerability_database: str | None = None
     """Where this installation keeps known vulnerabilities, when it keeps any."""
     manifest_fd: int | None = None

@@ -1,6 +1,7 @@
 """Starts a validator's process, holds it to its limits and sends home what it reports.
 
     python -m model_approval.validators.supervisor --work DIR --validator NAME [--upload-url-file FILE] [--collect FILE]
+        [--servers SOCKET --server-image NAME]
 
 It alone holds the write-once upload URL, and the process that touches the artifact never sees it. Request id, artifact
 and image digest in the evidence come from `input.json`, never from that process. Exit 0: the validator ran, whatever it
@@ -15,6 +16,7 @@ import platform
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +32,34 @@ from model_approval.validators.process import run_child
 from model_approval.validators.registry import VALIDATORS, Entry, entry_of
 from model_approval.validators.transfer import put_once
 
+_SERVERS_AWAITED_S = 900.0
+_POLL_S = 0.1
 CHILD_COMMAND = (sys.executable, "-I", "-m", "model_approval.validators.child")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The container beside this one that runs the model servers.
+
+    Attributes:
+        socket: Where it listens.
+        image: What it was started from, for the evidence.
+    """
+
+    socket: Path
+    image: str
+
+    def wait(self, longest_s: float = _SERVERS_AWAITED_S) -> None:
+        """Wait until it listens, before the check's own clock starts: its image may have to be pulled first.
+
+        Raises:
+            EvidenceError: It does not.
+        """
+        start = time.monotonic()
+        while not self.socket.exists():
+            if time.monotonic() - start > longest_s:
+                raise EvidenceError(f"the container of the model servers did not come up within {longest_s:g} s")
+            time.sleep(_POLL_S)
 
 
 @dataclass(frozen=True)
@@ -45,17 +74,28 @@ class Supervisor:
     registry: Mapping[str, Entry] = field(default_factory=lambda: VALIDATORS)
     child: Sequence[str] = CHILD_COMMAND
 
-    def run(self, work: Path, validator: str, timeout_s: int | None = None) -> Evidence:
+    def run(self, work: Path, validator: str, timeout_s: int | None = None, servers: Servers | None = None) -> Evidence:
         """Run a validator and make evidence of its report.
+
+        Args:
+            work: The work folder.
+            validator: Which one.
+            timeout_s: Instead of the limit in the work folder.
+            servers: The model servers' own container, where there is one.
 
         Raises:
             EvidenceError: It broke: crash, timeout, out of memory, a report that breaks the contract.
         """
         entry = entry_of(validator, self.registry)
         task = _task_of(work, validator, timeout_s)
+        if servers:
+            servers.wait()
+            task = task.model_copy(update={"server_host": str(servers.socket)})
         started_at = datetime.now(UTC)
         report = parse_record(Report, run_child(self.child, task), what=f"report of {validator}")
-        return evidence_of(entry, task, report, started_at)
+        evidence = evidence_of(entry, task, report, started_at)
+        told = {**evidence.environment, "server_image": servers.image} if servers else evidence.environment
+        return evidence.model_copy(update={"environment": told})
 
     def collect(self, work: Path, validator: str, report: Path) -> Evidence:
         """Make evidence of the report that a validator of somebody's own left; nothing of its making runs here.
@@ -170,6 +210,8 @@ def main(argv: list[str] | None = None, supervisor: Supervisor | None = None) ->
     parser.add_argument("--upload-url-file", type=Path)
     parser.add_argument("--timeout-s", type=int)
     parser.add_argument("--collect", type=Path, help="the report that a validator of somebody's own left")
+    parser.add_argument("--servers", type=Path, help="socket of the container that runs the model servers")
+    parser.add_argument("--server-image", default="unknown", help="what that container was started from")
     given = parser.parse_args(argv)
     forbid_tracing()
     os.umask(0o077)
@@ -179,7 +221,8 @@ def main(argv: list[str] | None = None, supervisor: Supervisor | None = None) ->
         if given.collect:
             evidence = working.collect(given.work, given.validator, given.collect)
         else:
-            evidence = working.run(given.work, given.validator, given.timeout_s)
+            servers = Servers(given.servers, given.server_image) if given.servers else None
+            evidence = working.run(given.work, given.validator, given.timeout_s, servers)
         data = canonical_json(evidence)
         if url:
             put_once(url, data, content_type="application/json")

@@ -105,6 +105,28 @@ def test_pod_of_ones_own_validator_is_as_reviewed():
     assert_golden(GOLDEN / "own-validator-pod.yaml", validator_pod(own))
 
 
+def test_pod_of_a_benchmark_with_its_model_servers_is_as_reviewed():
+    assert_golden(GOLDEN / "benchmark-pod.yaml", validator_pod(a_pod_job(serves_models=True)))
+
+
+def test_model_servers_get_the_resources_of_the_policy_the_gpu_and_no_capability():
+    resources = Resources(cpu="4", memory="8Gi", ephemeral_storage="20Gi", gpu=1)
+    base, server = validator_pod(a_pod_job(serves_models=True, resources=resources))["spec"]["containers"]
+
+    assert base["name"] == "base", "the provider changes the first container"
+    assert server["image"] == a_cluster().server_image
+    granted = {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi", "nvidia.com/gpu": "1"}
+    assert server["resources"] == {"requests": granted, "limits": granted}
+    assert "nvidia.com/gpu" not in base["resources"]["limits"]
+    assert {item["name"]: item.get("readOnly", False) for item in server["volumeMounts"]} == {
+        "work": True,
+        "serve": False,
+        "server-tmp": False,
+    }
+    assert "env" not in server
+    assert "envFrom" not in server
+
+
 def test_validator_of_ones_own_gets_the_bytes_and_no_capability():
     pod = validator_pod(a_pod_job(own_image="registry.example/card:1"))
     own = next(item for item in pod["spec"]["initContainers"] if item["name"] == "validate")
@@ -136,7 +158,7 @@ def test_serving_objects_are_as_reviewed():
     assert_golden(GOLDEN / "serving-objects.yaml", serving_objects(a_spec(), a_cluster(), Store()))
 
 
-PODS = [validator_pod(a_pod_job())["spec"], *pods_in(serving_objects(a_spec(), a_cluster(), Store()))]
+PODS = [validator_pod(a_pod_job(serves_models=True))["spec"], *pods_in(serving_objects(a_spec(), a_cluster(), Store()))]
 
 
 @pytest.mark.parametrize("pod", PODS, ids=["validator", "model server"])

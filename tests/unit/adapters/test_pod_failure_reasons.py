@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_approval.adapters.kubernetes.diagnosis import is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.diagnosis import has_ended, is_final, pod_failure_reason
 from model_approval.adapters.kubernetes.objects import Json
 
 pytestmark = pytest.mark.unit
@@ -53,6 +53,17 @@ CASES = {
         a_pod(phase="Failed", containerStatuses=[a_container(terminated={"reason": "OOMKilled", "exitCode": 137})]),
         [],
         "the container base used more than its memory limit of 2Gi (OOMKilled)",
+    ),
+    "out of memory in one container, told by another": (
+        a_pod(
+            phase="Failed",
+            containerStatuses=[
+                a_container(terminated={"reason": "Error", "exitCode": 1, "message": "the servers are gone"}),
+                a_container("server", terminated={"reason": "OOMKilled", "exitCode": 0}),
+            ],
+        ),
+        [],
+        "the container server used more than its memory limit of the node (OOMKilled)",
     ),
     "evicted": (
         a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
@@ -144,3 +155,14 @@ def test_endless_last_words_are_cut():
 )
 def test_only_two_phases_are_final(phase, final):
     assert is_final(a_pod(phase=phase)) is final
+
+
+def test_container_has_ended_however_it_did_and_only_that_one():
+    pod = a_pod(
+        phase="Running",
+        containerStatuses=[a_container(terminated={"exitCode": 0}), a_container("server", running={})],
+    )
+
+    assert has_ended(pod, "base")
+    assert not has_ended(pod, "server")
+    assert not has_ended(a_pod(), "base")

@@ -5,14 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from model_approval.adapters.kubernetes.manifests import PodJob, validator_pod
+from model_approval.adapters.memory.reviews import MemoryReviewStore
 from model_approval.policy.schema import Resources
 from model_approval.ports import Services
-from tests.support.builders import a_kubernetes_target
+from tests.support.builders import (
+    a_benchmark_check,
+    a_frozen_policy,
+    a_kubernetes_target,
+    a_policy,
+    a_promotion,
+    a_request,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -24,10 +33,12 @@ print([name for name in %r if name in sys.modules])
 """
 
 
-def a_pod_job() -> PodJob:
+def a_pod_job(*, serves_models: bool = False) -> PodJob:
     target = a_kubernetes_target().kubernetes
     assert target is not None
-    return PodJob("pr-7", "security_scan", "security_scan", 1, Resources(gpu=1), 60, target)
+    return PodJob(
+        "pr-7", "security_scan", "security_scan", 1, Resources(gpu=1), 60, target, serves_models=serves_models
+    )
 
 
 def test_importing_the_operator_imports_no_kubernetes_and_no_provider(tmp_path: Path):
@@ -40,15 +51,17 @@ def test_importing_the_operator_imports_no_kubernetes_and_no_provider(tmp_path: 
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_provider_changes_nothing_of_our_pod_but_adds_its_labels():
+@pytest.mark.parametrize("serves_models", [False, True], ids=["one container", "with model servers"])
+def test_provider_changes_nothing_of_our_pod_but_adds_its_labels(serves_models: bool):
     from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
     from kubernetes.client import ApiClient
 
     from model_approval.operators._pod_operator import EvidencePodOperator
 
-    ours = validator_pod(a_pod_job())
+    job = a_pod_job(serves_models=serves_models)
+    ours = validator_pod(job)
     unused = cast("Services", None)
-    operator = EvidencePodOperator(task_id="security_scan", services=unused, job=a_pod_job(), poll_interval_s=1)
+    operator = EvidencePodOperator(task_id="security_scan", services=unused, job=job, poll_interval_s=1)
 
     built = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj(None, dry_run=True))
 
@@ -66,3 +79,29 @@ def without_empty(value):
     if isinstance(value, list):
         return [without_empty(item) for item in value]
     return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"parameters": {"endpoint": {"url": "http://192.0.2.1:8000"}}}, False),
+        ({"validator": "security_scan"}, False),
+        ({"validator": "latency", "image": "registry.example/latency:1"}, False),
+    ],
+    ids=["ours", "of a running server", "scan", "of one's own"],
+)
+def test_only_a_benchmark_of_ours_gets_model_servers(changes: dict[str, object], expected: bool):
+    from model_approval.operators._pod_operator import pod_job
+
+    check = {**a_benchmark_check(), **changes}
+    policy = a_policy(checks=(check,), deployment={"target": "cluster"})
+    frozen = a_frozen_policy(policy=policy, target=a_kubernetes_target())
+    reviews, promotion = MemoryReviewStore(), a_promotion(request=a_request(policy=frozen))
+    reviews.freeze_policy(frozen)
+    reviews.promotions[promotion.id] = promotion
+
+    job = pod_job(cast("Services", SimpleNamespace(reviews=reviews)), promotion.id, check="gpu_benchmark", run=1)
+
+    assert job is not None
+    assert job.serves_models is expected

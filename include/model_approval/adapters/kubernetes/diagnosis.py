@@ -28,7 +28,7 @@ def pod_failure_reason(pod: Mapping[str, object], events: Sequence[Mapping[str, 
     status: Json = plain.get("status") or {}
     if status.get("phase") == "Succeeded":
         return ""
-    finders = (_eviction, _deadline, _image, _container_config, _terminated, _unschedulable, _mount)
+    finders = (_eviction, _deadline, _image, _container_config, _out_of_memory, _terminated, _unschedulable, _mount)
     for found in (finder(plain, status, events) for finder in finders):
         if found:
             return found
@@ -41,6 +41,13 @@ def is_final(pod: Mapping[str, object]) -> bool:
     """Whether the pod's phase can no longer change."""
     status = pod.get("status")
     return isinstance(status, Mapping) and status.get("phase") in ("Succeeded", "Failed")
+
+
+def has_ended(pod: Mapping[str, object], container: str) -> bool:
+    """Whether one of the pod's containers has ended for good, however."""
+    status = pod.get("status")
+    found = status.get("containerStatuses") or () if isinstance(status, Mapping) else ()
+    return any(one.get("name") == container and "terminated" in (one.get("state") or {}) for one in found)
 
 
 def _eviction(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
@@ -75,14 +82,22 @@ def _container_config(_: Json, status: Json, __: Sequence[Mapping[str, object]])
     return ""
 
 
-def _terminated(pod: Json, status: Json, _: Sequence[Mapping[str, object]]) -> str:
+def _out_of_memory(pod: Json, status: Json, _: Sequence[Mapping[str, object]]) -> str:
+    """Before any exit code: a container that loses a process this way may end in order, and another one for it."""
+    for container in _statuses(status):
+        ended = ((container.get("state") or {}).get("terminated"), (container.get("lastState") or {}).get("terminated"))
+        if any(end and end.get("reason") == "OOMKilled" for end in ended):
+            name = container.get("name")
+            return f"the container {name} used more than its memory limit of {_memory_limit(pod, name)} (OOMKilled)"
+    return ""
+
+
+def _terminated(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
     for container in _statuses(status):
         ended = _failed_end(container)
         if not ended:
             continue
         name, code = container.get("name"), ended.get("exitCode")
-        if ended.get("reason") == "OOMKilled":
-            return f"the container {name} used more than its memory limit of {_memory_limit(pod, name)} (OOMKilled)"
         signal = f" (signal {code - 128})" if isinstance(code, int) and code > 128 else ""
         return _sentence(f"the container {name} ended with exit code {code}{signal}", None, ended.get("message"))
     return ""

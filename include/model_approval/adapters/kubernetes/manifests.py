@@ -3,8 +3,9 @@
 An init container holds the capabilities (presigned URLs), fetches and verifies the bytes; the main container runs
 the supervisor, which reads the one write-only URL from memory and starts the confined validator. A validator of
 somebody's own runs in an init container between the two, with the bytes and without any capability; the supervisor
-then only reads its report. Nothing secret is in any environment variable, argument, label or annotation: `kubectl get
-pod -o yaml` shows none of it.
+then only reads its report. For a benchmark the model servers run in a container beside the supervisor's, from the image
+that will serve, on the GPU; they meet on a Unix socket (docs/adr/0011). Nothing secret is in any environment variable,
+argument, label or annotation: `kubectl get pod -o yaml` shows none of it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MAIN_CONTAINER = "base"
 FETCH_CONTAINER = "fetch"
 OWN_CONTAINER = "validate"
 """Where a validator of somebody's own runs."""
+SERVER_CONTAINER = "server"
+"""Where the model servers of a benchmark run."""
 JOB_FILE = "job.json.gz"
 _CAPABILITY_IN = "/capability-in"
 _CAPABILITY = "/capability"
@@ -40,6 +43,12 @@ _UPLOAD_URL_FILE = f"{_CAPABILITY}/upload_url"
 _WORK = "/work"
 _REPORT = "/report"
 _REPORT_SIZE = "64Mi"
+_SERVE = "/serve"
+_SERVE_SIZE = "64Mi"
+_HOST_SOCKET = f"{_SERVE}/host.sock"
+_MEASURING = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"}
+"""For the program that keeps the time, beside what the policy grants the model: it must never be what is slow, and
+what it takes must not be taken from the model."""
 _TMP = "/tmp"  # noqa: S108  (a path inside the container)
 
 
@@ -57,6 +66,8 @@ class PodJob:
     target: KubernetesTarget
     own_image: str | None = None
     """Image of a validator that is none of ours."""
+    serves_models: bool = False
+    """Whether model servers are to run in a container of their own, and get the resources."""
 
     @property
     def image(self) -> str:
@@ -97,7 +108,8 @@ def validator_pod(job: PodJob) -> Json:
             "securityContext": POD_SECURITY,
             **placement(job.target, gpu_product=job.resources.gpu_product),
             "initContainers": [_fetch_container(job), *([_own_container(job, job.own_image)] if job.own_image else [])],
-            "containers": [_main_container(job)],
+            # The main container comes first: the provider puts its own settings into the first one.
+            "containers": [_main_container(job), *([_server_container(job)] if job.serves_models else [])],
             "volumes": _volumes(job),
         },
     }
@@ -138,10 +150,26 @@ def _main_container(job: PodJob) -> Json:
     if job.own_image:
         arguments += ["--collect", f"{_REPORT}/report.json"]
         mounts.append(mount("report", _REPORT, read_only=True))
+    resources = _resources(job, gpu=0 if job.own_image else job.resources.gpu)
+    if job.serves_models:
+        arguments += ["--servers", _HOST_SOCKET, "--server-image", job.target.server_image]
+        mounts.append(mount("serve", _SERVE))
+        resources = {"requests": dict(_MEASURING), "limits": dict(_MEASURING)}
     return {
         **_container(job, MAIN_CONTAINER, "model_approval.validators.supervisor", arguments),
-        "resources": _resources(job, gpu=0 if job.own_image else job.resources.gpu),
+        "resources": resources,
         "volumeMounts": mounts,
+    }
+
+
+def _server_container(job: PodJob) -> Json:
+    """Candidate and champion, one after the other on one GPU. No capability; what it may read is the work folder."""
+    module = "model_approval.validators.gpu_benchmark.server_host"
+    return {
+        **_container(job, SERVER_CONTAINER, module, ["--work", _WORK, "--folder", _SERVE]),
+        "image": job.target.server_image,
+        "resources": _resources(job, gpu=job.resources.gpu),
+        "volumeMounts": [mount("work", _WORK, read_only=True), mount("serve", _SERVE), mount("server-tmp", _TMP)],
     }
 
 
@@ -177,4 +205,5 @@ def _volumes(job: PodJob) -> list[Json]:
         scratch("tmp", "256Mi"),
         # A scratch folder of its own: what it leaves there must not lie in our supervisor's way.
         *([scratch("report", _REPORT_SIZE), scratch("own-tmp", "256Mi")] if job.own_image else []),
+        *([scratch("serve", _SERVE_SIZE), scratch("server-tmp", "256Mi")] if job.serves_models else []),
     ]

@@ -35,7 +35,10 @@ _INPUTS = 8
 class Server(Protocol):
     """A server that is up: a process of ours, or a URL."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        ...
 
     def endpoint(self) -> Endpoint:
         """A new connection to it."""

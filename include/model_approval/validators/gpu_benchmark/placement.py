@@ -41,13 +41,23 @@ class Placement:
 
     def _put(self, processors: set[int]) -> None:
         os.sched_setaffinity(0, processors)
+        put_threads(self.tasks_fd, processors)
+
+
+def put_threads(tasks_fd: int, processors: set[int]) -> None:
+    """Let a process run on these processors alone, as far as the kernel allows it.
+
+    Args:
+        tasks_fd: The folder of /proc that lists its threads.
+        processors: Their numbers.
+    """
+    try:
+        os.lseek(tasks_fd, 0, os.SEEK_SET)
+        threads = [int(name) for name in os.listdir(tasks_fd)]
+    except OSError:  # the process has ended: the next request says so
+        return
+    for thread in threads:
         try:
-            os.lseek(self.tasks_fd, 0, os.SEEK_SET)
-            threads = [int(name) for name in os.listdir(self.tasks_fd)]
-        except OSError:  # the process has ended: the next request says so
-            return
-        for thread in threads:
-            try:
-                os.sched_setaffinity(thread, processors)
-            except OSError:  # the thread has ended, or is not ours to move
-                continue
+            os.sched_setaffinity(thread, processors)
+        except OSError:  # the thread has ended, or is not ours to move, or not to there
+            continue

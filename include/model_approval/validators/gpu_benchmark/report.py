@@ -15,6 +15,7 @@ from model_approval.validators.gpu_benchmark.figures import (
     throughput_metric,
 )
 from model_approval.validators.gpu_benchmark.gpu import GpuMemory, GpuSample, gpu_limitations, gpu_metrics
+from model_approval.validators.gpu_benchmark.hosted import HostedServer
 from model_approval.validators.gpu_benchmark.inputs import described
 from model_approval.validators.gpu_benchmark.loadgen import Result
 from model_approval.validators.gpu_benchmark.machine import fingerprint
@@ -38,14 +39,14 @@ class Served:
     A server that runs a model's own code may be lying: its device is held against what NVML shows.
     """
 
-    server: ServerProcess | RemoteServer
+    server: ServerProcess | HostedServer | RemoteServer
     metadata: Metadata
     device: Device
     locks: Mapping[str, str]
     inputs: Arrays = field(default_factory=dict)
 
     @classmethod
-    def of(cls, server: ServerProcess | RemoteServer) -> Served:
+    def of(cls, server: ServerProcess | HostedServer | RemoteServer) -> Served:
         """Ask the server. Raises EvidenceError when it breaks the protocol."""
         endpoint = server.endpoint()
         metadata = endpoint.metadata()
@@ -212,7 +213,7 @@ def _limitations(run: Run) -> list[str]:
     limitations += run.watched.limitations
     if run.gpu_memory is not None:
         limitations += gpu_limitations(run.gpu_idle, run.watched.gpu)
-    elif run.device is Device.CUDA and isinstance(run.served[0].server, ServerProcess):
+    elif run.device is Device.CUDA and not isinstance(run.served[0].server, RemoteServer):
         limitations.append("the model's server says that it runs on a GPU, but NVML shows none")
     if any(one.limitation for one in found.runs):
         limitations[0] += f" (parameters min_queries {needed}, max_duration_s {run.parameters.max_duration_s:g})"

@@ -20,11 +20,22 @@ from pathlib import Path
 from model_approval.domain.errors import EvidenceError
 from model_approval.validators.contract import plain_line
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
+from model_approval.validators.gpu_benchmark.parameters import Parameters
 
 SERVER = (sys.executable, "-I", "-m", "model_approval.validators.model_server")
 _POLL_S = 0.01
 _STARTED_IN_S = 600.0
 _LOG_BYTES = 64 * 1024
+
+
+def server_options(parameters: Parameters, threads: int) -> list[str]:
+    """The server's options that follow from a check's parameters."""
+    options = ["--threads", str(threads), "--memory-mib", str(parameters.memory_mib)]
+    if parameters.model is not None:
+        options += ["--model", parameters.model]
+    if parameters.allow_code:
+        options.append("--allow-code")
+    return options
 
 
 @dataclass

@@ -5,14 +5,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint, Prepared
-from model_approval.validators.gpu_benchmark.placement import Placement
 
 ItemT = TypeVar("ItemT")
+
+
+class Together(Protocol):
+    """Puts client and server on one processor for a while."""
+
+    def together(self, choice: float) -> AbstractContextManager[None]:
+        """Until the end of the block under `with`; `choice`, from 0 up to 1, decides which processor."""
+        ...
 
 
 class Stream:
@@ -25,7 +32,7 @@ class Stream:
         prepared: Sequence[Prepared],
         *,
         in_flight: int,
-        placement: Placement | None = None,
+        placement: Together | None = None,
     ) -> None:
         """Nothing is sent yet.
 

@@ -8,8 +8,17 @@ from pathlib import Path
 
 from model_approval.domain.evidence import Device, FileCoverage
 from model_approval.validators.contract import Bounds, Report, Task
+from model_approval.validators.gpu_benchmark.cold_start import Starts
 from model_approval.validators.gpu_benchmark.extras import Ground, extras
 from model_approval.validators.gpu_benchmark.gpu import Gpu, GpuMemory, GpuSample, open_gpu
+from model_approval.validators.gpu_benchmark.host_wire import ServerName
+from model_approval.validators.gpu_benchmark.hosted import (
+    HostedGpu,
+    HostedPlacement,
+    HostedServer,
+    HostedStarts,
+    ServerHost,
+)
 from model_approval.validators.gpu_benchmark.inputs import made_up_inputs
 from model_approval.validators.gpu_benchmark.launcher import Launcher
 from model_approval.validators.gpu_benchmark.machine import Host, fingerprint
@@ -19,8 +28,8 @@ from model_approval.validators.gpu_benchmark.placement import Placement
 from model_approval.validators.gpu_benchmark.remote import RemoteServer
 from model_approval.validators.gpu_benchmark.remote_report import as_remote, stream_report
 from model_approval.validators.gpu_benchmark.report import Run, Served, refused_without_gpu, report_of
-from model_approval.validators.gpu_benchmark.server_process import ServerProcess
-from model_approval.validators.gpu_benchmark.stream import Stream
+from model_approval.validators.gpu_benchmark.server_process import ServerProcess, server_options
+from model_approval.validators.gpu_benchmark.stream import Stream, Together
 from model_approval.validators.gpu_benchmark.watch import Watch
 from model_approval.validators.onnx_session import find_model
 from model_approval.validators.processors import usable_cpus
@@ -38,10 +47,10 @@ class _Prepared:
     host: Host
     gpu: Gpu | None
     idle: GpuSample
-    servers: list[ServerProcess | RemoteServer]
+    servers: list[ServerProcess | HostedServer | RemoteServer]
     memory: list[int]
     """GPU memory in use: before anything of ours, with the candidate, with the champion too."""
-    launcher: Launcher | None = None
+    launcher: Starts | None = None
     """Starts more servers of the candidate, where the policy asks for cold starts."""
 
     @property
@@ -69,6 +78,9 @@ class GpuBenchmark:
         """
         parameters = parameters_of(task)
         self._threads = parameters.threads or usable_cpus()
+        if task.server_host:
+            self._prepare_hosted(task, ServerHost.connect(Path(task.server_host), task.timeout_s * _SHARE_OF_TIME))
+            return
         gpu = None if parameters.endpoint else open_gpu()
         idle = gpu.sample() if gpu else GpuSample()
         prepared = self._prepared = _Prepared(Host(), gpu, idle, [], [idle.memory_bytes])
@@ -77,17 +89,29 @@ class GpuBenchmark:
             prepared.servers.append(remote)
             remote.wait_ready()
             return
-        for name, folder in (("candidate", task.artifact_path), ("champion", task.champion_path)):
-            if folder is None:
-                continue
-            options = _options(parameters, self._threads, task)
+        for name, folder in _models(task):
+            options = server_options(parameters, self._threads)
             server = ServerProcess.start(name, folder, Path(task.scratch) / name, options)
             prepared.servers.append(server)
             server.wait_ready(task.timeout_s * _SHARE_OF_TIME)
             prepared.memory.append(gpu.sample().memory_bytes if gpu else 0)
         if parameters.cold_start:
             cold = Path(task.scratch) / "cold"
-            prepared.launcher = Launcher.begin(task.artifact_path, cold, _options(parameters, self._threads, task))
+            prepared.launcher = Launcher.begin(task.artifact_path, cold, server_options(parameters, self._threads))
+
+    def _prepare_hosted(self, task: Task, host: ServerHost) -> None:
+        """As `prepare`, with the servers in their own container, on its processors and its GPU."""
+        gpu = HostedGpu.of(host)
+        idle = gpu.sample() if gpu else GpuSample()
+        prepared = self._prepared = _Prepared(Host(), gpu, idle, [], [idle.memory_bytes])
+        for name, _ in _models(task):
+            server = HostedServer.start(name, host)
+            prepared.servers.append(server)
+            server.wait_ready(task.timeout_s * _SHARE_OF_TIME)
+            self._threads = server.threads
+            prepared.memory.append(gpu.sample().memory_bytes if gpu else 0)
+        if parameters_of(task).cold_start:
+            prepared.launcher = HostedStarts(host)
 
     def run(self, task: Task) -> Report:
         """Warm up, measure, tell."""
@@ -131,13 +155,9 @@ class GpuBenchmark:
         return report.model_copy(update={"coverage": _coverage(task, parameters, served[0])})
 
 
-def _options(parameters: Parameters, threads: int, task: Task) -> list[str]:
-    options = ["--threads", str(threads), "--memory-mib", str(parameters.memory_mib)]
-    if parameters.model is not None:
-        options += ["--model", parameters.model]
-    if parameters.allow_code:
-        options.append("--allow-code")
-    return options
+def _models(task: Task) -> list[tuple[ServerName, Path]]:
+    champion: list[tuple[ServerName, Path]] = [("champion", task.champion_path)] if task.champion_path else []
+    return [("candidate", task.artifact_path), *champion]
 
 
 def _stream(served: Served, parameters: Parameters, seed: int) -> Stream:
@@ -151,8 +171,14 @@ def _stream(served: Served, parameters: Parameters, seed: int) -> Stream:
         endpoint,
         [endpoint.prepare(one) for one in inputs],
         in_flight=parameters.in_flight,
-        placement=Placement(served.server.tasks_fd) if isinstance(served.server, ServerProcess) else None,
+        placement=_placement(served.server),
     )
+
+
+def _placement(server: ServerProcess | HostedServer | RemoteServer) -> Together | None:
+    if isinstance(server, ServerProcess):
+        return Placement(server.tasks_fd)
+    return HostedPlacement(server) if isinstance(server, HostedServer) else None
 
 
 def _coverage(task: Task, parameters: Parameters, served: Served) -> tuple[FileCoverage, ...]:
