@@ -135,6 +135,10 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _GRAPH_TEXT = re.compile(
     rb"(\s|#[^\n]*\n)*(saved_model_schema_version\s*:|(meta_graphs|meta_info_def|graph_def|node|library)\s*:?\s*[{<])"
 )
+_WITHOUT_MAGIC = frozenset(
+    {UNKNOWN, "coreml", "onnx", "sentencepiece", "paddle-program", "paddle-tensors", "tf_graph", "tf_metagraph"}
+)
+"""What is told by the shape of its first bytes only, which another format can imitate."""
 _JSON_START = frozenset('{["-0123456789tfn')
 _IMPORTS_BY_STACK = frozenset({"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
@@ -144,7 +148,7 @@ def detect_format(path: str, head: bytes) -> str:
     """Name the format of a file.
 
     Args:
-        path: Relative path; only its last part and suffix are looked at, and only for plain text.
+        path: Relative path; only its last part and suffix are looked at, for plain text and `saved_model.pb` alone.
         head: The file's first `HEAD_BYTES` bytes, or all of it when it is shorter.
 
     Returns:
@@ -156,11 +160,10 @@ def detect_format(path: str, head: bytes) -> str:
     for prefix, name in _PREFIXES:
         if head.startswith(prefix):
             return name
-    for recognise in _RECOGNISERS:
-        found = recognise(head)
-        if found:
-            return found
-    return _text_format(path, head)
+    found = next(filter(None, (recognise(head) for recognise in _RECOGNISERS)), None) or _text_format(path, head)
+    # TensorFlow goes by this name alone, whatever else a protocol buffer could be taken for.
+    is_loaded_by_name = PurePosixPath(path).name == "saved_model.pb" and found in _WITHOUT_MAGIC
+    return "saved_model" if is_loaded_by_name else found
 
 
 def _zip(head: bytes) -> str | None:

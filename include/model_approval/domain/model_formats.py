@@ -100,10 +100,17 @@ def _coreml(head: bytes) -> str | None:
     """A specification version, then the model's description, which begins with an input, an output or its metadata."""
     if len(head) < 8 or head[0] != 0x08 or not 1 <= head[1] <= 30 or head[2] != 0x12:
         return None
-    at = 3
-    while at < 8 and head[at] & 0x80:
-        at += 1
-    return "coreml" if head[at + 1 : at + 2] in (b"\n", b"R") and head[at + 3 : at + 4] == b"\n" else None
+    at = _behind_length(head, 3)
+    if head[at : at + 1] not in (b"\n", b"R"):
+        return None
+    at = _behind_length(head, at + 1)
+    return "coreml" if head[at : at + 1] == b"\n" else None
+
+
+def _behind_length(head: bytes, at: int) -> int:
+    """Where the number at this place ends, which may take five bytes."""
+    end = next((index for index in range(at, at + 5) if head[index : index + 1] < b"\x80"), at + 4)
+    return end + 1
 
 
 _FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}

@@ -13,6 +13,8 @@ from model_approval.validators.security_scan.windows import BLOCK_BYTES
 
 _CUSTOM = Rule("coreml.custom", Severity.MEDIUM, "export the model with Core ML's own layers")
 _OUTSIDE = Rule("coreml.external-data", Severity.CRITICAL, "keep the weights inside of the package")
+_DESCRIPTIONS = 10
+"""Fields up to this one describe a model, each later one is a type of model."""
 _WEIGHTS = re.compile(rb"@model_path/([\x20-\x7e]{1,300}?)(?=[\x00-\x1f\x7f-\xff\"'*\xb2]|$)")
 _NETWORKS, _PIPELINES, _CUSTOM_MODEL, _PROGRAM = {303, 403, 500}, {200, 201, 202}, 555, 502
 _MODELS = {
@@ -29,14 +31,31 @@ class CoremlScanner:
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Walk the model. Raises Uncovered for fields that the format does not have."""
         reader = WireReader(blob.stream, blob.size_bytes)
+        if _is_saved_model(reader, blob.size_bytes):
+            from model_approval.validators.security_scan.tensorflow_graphs import TensorflowScanner
+
+            TensorflowScanner().scan(blob, scan)
+            return
         _scan_model(blob, scan, reader, Field(0, BYTES, 0, 0, blob.size_bytes), 0)
         _note_weights(blob, scan)
+
+
+def _is_saved_model(reader: WireReader, size_bytes: int) -> bool:
+    """Whether TensorFlow would find a graph: fields 2 to 9 of what stands second, none of which Core ML has there."""
+    return any(
+        2 <= part.number <= 9
+        for field in at_most(reader.fields(0, size_bytes), "fields")
+        if field.number == 2 and field.wire == BYTES
+        for part in at_most(reader.fields(field.begin, field.end), "fields")
+    )
 
 
 def _scan_model(blob: Blob, scan: FileScan, reader: WireReader, model: Field, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise Uncovered(f"pipelines nested deeper than {_MAX_DEPTH} levels")
+    kinds = 0
     for field in at_most(reader.fields(model.begin, model.end), "fields"):
+        kinds += field.number > _DESCRIPTIONS
         if field.number in _NETWORKS:
             _scan_layers(blob, scan, reader, field)
         elif field.number in _PIPELINES:
@@ -45,6 +64,8 @@ def _scan_model(blob: Blob, scan: FileScan, reader: WireReader, model: Field, de
             _report_custom(blob, scan, "a model", field.begin)
         elif field.number not in _MODELS | {1, 2, 10, _PROGRAM}:
             raise Uncovered(f"a model of type {field.number}, which is not known")
+    if kinds != 1:  # what is read as something else may begin like one
+        raise Uncovered(f"a Core ML model of {kinds} types, where it must be of one")
 
 
 def _scan_pipeline(blob: Blob, scan: FileScan, reader: WireReader, pipeline: Field, depth: int) -> None:
