@@ -27,8 +27,10 @@ _ROOTS = {
     "tf_metagraph": "MetaGraph",
     "keras_metadata": "KerasMetadata",
 }
-_WATCHED = frozenset({"PrintV2", "DebugIdentity", "DebugNanCount", "DebugNumericSummary"})
-"""Operators that write or send where a text setting says."""
+_WATCHED = frozenset(
+    {"PrintV2", "DebugIdentity", "DebugNanCount", "DebugNumericSummary", "DecodeProtoV2", "EncodeProto"}
+)
+"""Operators that write, send or read where a text setting says."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ class _Graph:
         """Keep texts that look like an address."""
         for texts in values.values():
             self.settings += [
-                (at.begin, text) for text in texts if isinstance(text, str) and re.match(r"[a-z]{3,8}:", text)
+                (at.begin, text) for text in texts if isinstance(text, str) and re.match(r"[a-z]{3,8}:|/|\.\./", text)
             ]
 
     def on_signature(self, values: Values, at: Field) -> None:
@@ -98,7 +100,7 @@ class TensorflowScanner:
             "UserObject": graph.on_metadata,
             "KerasObject": graph.on_metadata,
         }
-        root = _ROOTS[detect_format(blob.name, blob.head())]
+        root = _ROOTS.get(detect_format(blob.name, blob.head()), "SavedModel")
         walker = Walker(WireReader(blob.stream, blob.size_bytes), SCHEMA, handlers)
         try:
             walker.walk(root, 0, blob.size_bytes)

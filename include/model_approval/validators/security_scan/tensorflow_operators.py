@@ -20,7 +20,8 @@ _WRITERS = frozenset(
     {
         "WriteFile", "SaveDataset", "SaveDatasetV2", "CreateSummaryFileWriter", "CreateSummaryDbWriter", "ImportEvent",
         "DatasetToTFRecord", "ExperimentalDatasetToTFRecord", "SnapshotDataset", "SnapshotDatasetV2", "DebugIdentityV2",
-        "DebugIdentityV3", "WriteGraphSummary", "FileSystemSetConfiguration",
+        "DebugIdentityV3", "WriteGraphSummary", "FileSystemSetConfiguration", "WriteSummary", "WriteScalarSummary",
+        "WriteImageSummary", "WriteAudioSummary", "WriteHistogramSummary", "WriteRawProtoSummary",
     }
 )  # fmt: skip
 _READERS = frozenset(
@@ -32,6 +33,7 @@ _READERS = frozenset(
         "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "SqlDataset", "ExperimentalSqlDataset",
         "CSVDataset", "CSVDatasetV2",
         "ExperimentalCSVDataset", "LoadDataset", "LoadAndRemapMatrix", "GenerateVocabRemapping",
+        "ReaderRead", "ReaderReadV2", "ReaderReadUpTo", "ReaderReadUpToV2",
         "DatasetFromGraph", "SnapshotDatasetReader", "SnapshotNestedDatasetReader",
     }
 )  # fmt: skip
@@ -42,6 +44,8 @@ _CALLERS = frozenset(
         "BigQueryReader", "GcsConfigureCredentials", "GcsConfigureBlockCache", "CollectiveInitializeCommunicator",
     }
 )  # fmt: skip
+_CACHES = frozenset({"CacheDataset", "CacheDatasetV2"})
+"""They keep data in memory, or in a file where they are given a name for it, which running the graph would show."""
 _SUSPICIOUS = re.compile(
     r"(shell|exec(ute)?(command|shell|program)?$|spawn|popen|system$|loadlibrary|pyfunc)", re.IGNORECASE
 )
@@ -67,6 +71,8 @@ def judge_operator(blob: Blob, scan: FileScan, name: str, *, offset: int | None,
         if name in names:
             scan.add(blob, rule, f"the operator {name} {what}", subject=name, offset=offset)
             return
+    if name in _CACHES:
+        scan.gap(f"whether the operator {name} writes a file")
     if name in known_names("tensorflow_operators") or name in functions:
         return
     if _SUSPICIOUS.search(name):
@@ -80,7 +86,10 @@ def judge_operator(blob: Blob, scan: FileScan, name: str, *, offset: int | None,
 
 def judge_setting(blob: Blob, scan: FileScan, operator: str, value: str, *, offset: int | None) -> None:
     """Record a text setting that makes an otherwise harmless operator write or connect."""
-    if value.startswith("file:"):
+    if operator in ("DecodeProtoV2", "EncodeProto"):
+        if value.startswith(("/", "../", "file:")):
+            scan.add(blob, _READS, f"{operator} reads {value[:200]!r}", subject=f"{operator} {value}", offset=offset)
+    elif value.startswith("file:"):
         scan.add(blob, _WRITES, f"{operator} writes to {value[:200]!r}", subject=f"{operator} {value}", offset=offset)
     elif value.startswith(("grpc:", "http:", "https:")):
         scan.add(blob, _NETWORK, f"{operator} sends to {value[:200]!r}", subject=f"{operator} {value}", offset=offset)

@@ -38,6 +38,13 @@ _DISTRIBUTED = frozenset(
     }
 )  # fmt: skip
 """Custom operators that TensorFlow Lite and its Micro and support libraries bring themselves."""
+_FILE_OPERATORS = frozenset(
+    {
+        "Save", "SaveV2", "SaveSlices", "Restore", "RestoreV2", "RestoreSlice", "MergeV2Checkpoints",
+        "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
+    }
+)  # fmt: skip
+"""A SavedModel needs them to load itself; in a TensorFlow Lite model they reach files while it serves."""
 _ADDED_PREFIXES = (
     "TFText>",
     "tftext:",
@@ -194,6 +201,8 @@ def _judge_operators(model: _Model) -> None:
             tensorflow_operators.judge_operator(model.blob, model.scan, plain, offset=None, functions=frozenset())
             if len(model.scan.findings) == before:
                 model.scan.add(model.blob, _FLEX, f"the operator {name} runs in TensorFlow itself", subject=name)
+            if plain in _FILE_OPERATORS:
+                model.scan.gap(f"which files the operator {name} reaches")
         elif name in _ADDED_NAMES or name.startswith(_ADDED_PREFIXES):
             model.scan.add(model.blob, _ADDED, message, subject=name)
             model.scan.gap(f"what the operator {name[:100]} does is not known")
