@@ -22,6 +22,7 @@ from model_approval.settings import Settings
 from tests.support.builders import (
     FILES,
     a_candidate,
+    a_champion,
     a_frozen_policy,
     a_policy,
     a_promotion,
@@ -56,14 +57,18 @@ def validation(cluster: Cluster, settings: Settings) -> Iterator[Callable[..., V
     made: list[str] = []
 
     def make(
-        files: Mapping[str, bytes] = FILES, *, check: Mapping[str, object] | None = None, **kubernetes: object
+        files: Mapping[str, bytes] = FILES,
+        *,
+        check: Mapping[str, object] | None = None,
+        champion: Mapping[str, bytes] | None = None,
+        **kubernetes: object,
     ) -> Validation:
         target = cluster.target.model_copy(
             update={"kubernetes": cluster.target.kubernetes.model_copy(update=kubernetes)}  # type: ignore[union-attr]
         )
         policy = a_policy(checks=(a_security_check(**(check or {})),), deployment={"target": target.name})
         frozen = a_frozen_policy(policy=policy, target=target)
-        found = _in_validation(settings, frozen, files)
+        found = _in_validation(settings, frozen, files, champion)
         made.append(found.request_id)
         return found
 
@@ -73,14 +78,19 @@ def validation(cluster: Cluster, settings: Settings) -> Iterator[Callable[..., V
             cluster.client.delete("Pod", "model-validation", pod["metadata"]["name"])
 
 
-def _in_validation(settings: Settings, frozen: FrozenPolicy, files: Mapping[str, bytes]) -> Validation:
+def _in_validation(
+    settings: Settings, frozen: FrozenPolicy, files: Mapping[str, bytes], champion: Mapping[str, bytes] | None
+) -> Validation:
     request = a_request(policy=frozen, model=unique("fraud"))
-    uri = f"s3://{MODELS_BUCKET}/{request.model}"
-    for path, data in files.items():
-        s3_client(settings).put_object(Bucket=MODELS_BUCKET, Key=f"{request.model}/{path}", Body=data)
     artifacts, reviews, signer = S3ArtifactStore(settings), MemoryReviewStore(), MemorySigner()
+    uri = _put(settings, request.model, files)
+    other = _put(settings, f"{request.model}-champion", champion) if champion else None
     reviews.freeze_policy(frozen)
     candidate = a_candidate(request, artifact_uri=uri, manifest=artifacts.manifest(uri), documents=())
+    if other:
+        digest = artifacts.manifest(other).artifact_digest
+        serving = a_champion(model=request.model, artifact_uri=other, artifact_digest=digest)
+        candidate = candidate.model_copy(update={"champion": serving})
     reviews.promotions[request.id] = a_promotion(state=PromotionState.VALIDATING, request=request, candidate=candidate)
     services = Services(
         registries={},
@@ -96,3 +106,9 @@ def _in_validation(settings: Settings, frozen: FrozenPolicy, files: Mapping[str,
         clock=clock,
     )
     return Validation(services, request.id, frozen.policy.checks[0], frozen.target)
+
+
+def _put(settings: Settings, name: str, files: Mapping[str, bytes]) -> str:
+    for path, data in files.items():
+        s3_client(settings).put_object(Bucket=MODELS_BUCKET, Key=f"{name}/{path}", Body=data)
+    return f"s3://{MODELS_BUCKET}/{name}"

@@ -17,7 +17,13 @@ from airflow.sdk.exceptions import AirflowException
 
 from model_approval.adapters.kubernetes.capability import drop_capabilities, put_capability, tie_capability
 from model_approval.adapters.kubernetes.client import KubernetesClient
-from model_approval.adapters.kubernetes.diagnosis import has_ended, is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.diagnosis import (
+    has_ended,
+    image_ids,
+    is_final,
+    pod_failure_reason,
+    wrong_image,
+)
 from model_approval.adapters.kubernetes.manifests import MAIN_CONTAINER, PodJob, validator_pod
 from model_approval.adapters.kubernetes.objects import RUN_LABEL
 from model_approval.policy.schema import Check
@@ -140,6 +146,7 @@ class EvidencePodOperator(KubernetesPodOperator):
             run=self._job.run,
             error=error,
             image_digest=self._job.image,
+            images=image_ids(pod or {}),
         )
         self.evidence_digest = str(stored.digest)
         return self.evidence_digest
@@ -170,7 +177,7 @@ class EvidencePodOperator(KubernetesPodOperator):
         except AirflowException as err:
             self.log.info("The pod's failure, as the provider tells it: %s", err)
             return told
-        return "" if succeeded else told
+        return wrong_image(pod) if succeeded else told
 
     def _give_up(self, pod: Json, reason: str) -> None:
         """Delete a pod that will not finish: it holds a GPU, or would start after its check was called errored."""

@@ -5,7 +5,10 @@ A green pod proves nothing: only the evidence object counts, after schema, reque
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+
+from pydantic import JsonValue
 
 from model_approval.domain.audit import Action, Actor
 from model_approval.domain.errors import EvidenceError, IntegrityError, NotFoundError, RequestRefusedError
@@ -48,9 +51,25 @@ def begin_check(services: Services, *, request_id: str, check: str, run: int, im
 
 
 def finish_check(
-    services: Services, *, request_id: str, check: str, run: int, error: str = "", image_digest: str | None = None
+    services: Services,
+    *,
+    request_id: str,
+    check: str,
+    run: int,
+    error: str = "",
+    image_digest: str | None = None,
+    images: Mapping[str, str] | None = None,
 ) -> StoredEvidence:
     """Take a run's evidence home; an error in words, or no usable evidence, is stored as what it is.
+
+    Args:
+        services: Where things are kept.
+        request_id: The promotion.
+        check: The check.
+        run: Which run of it.
+        error: Why there is no evidence, when that is known already.
+        image_digest: What the validator should have been started from.
+        images: What its containers really ran, as the cluster tells it; for the audit log.
 
     Raises:
         EvidenceError: The check is *errored*: it broke, left no evidence, or evidence about something else.
@@ -62,7 +81,8 @@ def finish_check(
     if not error:
         stored = bring_home(services, promotion, stored, image_digest)
     subjects = {"evidence": stored.digest} if stored.digest else {}
-    step = Step(Action.CHECK_FINISHED, _ACTOR, stored.error, subjects=subjects, details={"check": check, "run": run})
+    details: dict[str, JsonValue] = {"check": check, "run": run, **({"images": dict(images)} if images else {})}
+    step = Step(Action.CHECK_FINISHED, _ACTOR, stored.error, subjects=subjects, details=details)
     write(services, promotion, step, key=f"{check}:{run}")
     services.reviews.add_evidence(stored)
     if not stored.is_usable:

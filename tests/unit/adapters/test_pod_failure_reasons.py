@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_approval.adapters.kubernetes.diagnosis import has_ended, is_final, pod_failure_reason
+from model_approval.adapters.kubernetes.diagnosis import has_ended, image_ids, is_final, pod_failure_reason, wrong_image
 from model_approval.adapters.kubernetes.objects import Json
 
 pytestmark = pytest.mark.unit
@@ -166,3 +166,39 @@ def test_container_has_ended_however_it_did_and_only_that_one():
     assert has_ended(pod, "base")
     assert not has_ended(pod, "server")
     assert not has_ended(a_pod(), "base")
+
+
+def a_pod_that_ran(asked: str, ran: str) -> Json:
+    return {
+        "spec": {"containers": [{"name": "base", "image": asked}]},
+        "status": {"containerStatuses": [{"name": "base", "image": asked, "imageID": ran}]},
+    }
+
+
+DIGEST, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+@pytest.mark.parametrize(
+    ("asked", "ran", "wrong"),
+    [
+        (f"registry/validator@{DIGEST}", f"registry/validator@{DIGEST}", False),
+        (f"registry/validator@{DIGEST}", f"registry/validator@{OTHER}", True),
+        ("registry/validator:1", f"registry/validator@{OTHER}", False),
+        (f"registry/validator@{DIGEST}", OTHER, False),
+        (f"registry/validator@{DIGEST}", "", False),
+    ],
+    ids=["the one", "another", "named by tag", "put there by hand", "not told"],
+)
+def test_image_that_is_not_the_one_of_its_digest_is_told(asked: str, ran: str, wrong: bool):
+    pod = a_pod_that_ran(asked, ran)
+
+    assert bool(wrong_image(pod)) is wrong
+    assert image_ids(pod) == ({"base": ran} if ran else {})
+
+
+def test_message_about_a_wrong_image_names_container_and_both_images():
+    told = wrong_image(a_pod_that_ran(f"registry/validator@{DIGEST}", f"registry/validator@{OTHER}"))
+
+    assert (
+        told == f"the container base ran registry/validator@{OTHER}, and not registry/validator@{DIGEST} as it should"
+    )

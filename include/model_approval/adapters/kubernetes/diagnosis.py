@@ -50,6 +50,29 @@ def has_ended(pod: Mapping[str, object], container: str) -> bool:
     return any(one.get("name") == container and "terminated" in (one.get("state") or {}) for one in found)
 
 
+def image_ids(pod: Mapping[str, object]) -> dict[str, str]:
+    """Which image each container really ran, as the node tells it; container name -> `name@sha256:...` or its like."""
+    status = pod.get("status")
+    found = _statuses(dict(status)) if isinstance(status, Mapping) else ()
+    return {str(one.get("name")): str(one["imageID"]) for one in found if one.get("imageID")}
+
+
+def wrong_image(pod: Mapping[str, object]) -> str:
+    """Say which container ran another image than the one that its digest names; empty when none did.
+
+    An image that was put on the node by hand has no digest of a registry, and one that is named by a tag alone promises
+    none: neither can be compared.
+    """
+    spec, ran = pod.get("spec"), image_ids(pod)
+    parts: Json = dict(spec) if isinstance(spec, Mapping) else {}
+    for container in (*(parts.get("initContainers") or ()), *(parts.get("containers") or ())):
+        name, asked = container.get("name"), str(container.get("image"))
+        found = ran.get(str(name), "")
+        if "@" in asked and "@" in found and asked.rpartition("@")[2] != found.rpartition("@")[2]:
+            return f"the container {name} ran {found}, and not {asked} as it should"
+    return ""
+
+
 def _eviction(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
     if status.get("reason") not in ("Evicted", "Preempting", "Shutdown", "NodeShutdown", "NodeLost"):
         return ""
