@@ -21,6 +21,7 @@ from model_approval.adapters.kubernetes.diagnosis import (
     has_ended,
     image_ids,
     is_final,
+    not_ended,
     pod_failure_reason,
     wrong_image,
 )
@@ -163,7 +164,7 @@ class EvidencePodOperator(KubernetesPodOperator):
     def _settle(self, context: Context, event: dict[str, Any], pod: Json) -> str:
         """Let the provider read logs and clean up; returns what went wrong, or nothing."""
         reason = pod_failure_reason(pod, self._cluster().events_of(pod))
-        told = reason or str(event.get("message", "")) or f"the pod ended with {event['status']}"
+        told = reason or _left_over(pod) or str(event.get("message", "")) or f"the pod ended with {event['status']}"
         stumbled = event["status"] == "error" and not reason
         if not is_final(pod) and not (stumbled and event.get("_redefer_count", 0) < self.MAX_REDEFER_ATTEMPTS):
             self._give_up(pod, told)
@@ -193,6 +194,12 @@ class EvidencePodOperator(KubernetesPodOperator):
 
     def _cluster(self) -> KubernetesClient:
         return KubernetesClient(self.client.api_client)
+
+
+def _left_over(pod: Json) -> str:
+    """What keeps a pod from its end although its main container has ended."""
+    running = not_ended(pod) if has_ended(pod, MAIN_CONTAINER) and not is_final(pod) else []
+    return f"the container {', '.join(running)} did not end after the check's own" if running else ""
 
 
 def _vanished(event: dict[str, Any]) -> str:

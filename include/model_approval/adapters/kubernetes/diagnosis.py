@@ -50,6 +50,13 @@ def has_ended(pod: Mapping[str, object], container: str) -> bool:
     return any(one.get("name") == container and "terminated" in (one.get("state") or {}) for one in found)
 
 
+def not_ended(pod: Mapping[str, object]) -> list[str]:
+    """The pod's containers that still run."""
+    status = pod.get("status")
+    found = status.get("containerStatuses") or () if isinstance(status, Mapping) else ()
+    return [str(one.get("name")) for one in found if "running" in (one.get("state") or {})]
+
+
 def image_ids(pod: Mapping[str, object]) -> dict[str, str]:
     """Which image each container really ran, as the node tells it; container name -> `name@sha256:...` or its like."""
     status = pod.get("status")
