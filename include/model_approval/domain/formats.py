@@ -247,13 +247,14 @@ def _looks_like_old_pickle(head: bytes) -> bool:
 
     Or if it reads well up to where the head is cut: a long string at the beginning must not hide what follows.
     """
-    stream, depth, imported, operations = io.BytesIO(head), 0, False, 0
+    stream, depth, imported, marked, operations = io.BytesIO(head), 0, False, False, 0
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name in ("GLOBAL", "INST"):
-                if not all(part.isidentifier() for part in str(argument).replace(" ", ".").split(".")):
-                    return False
+                if not _names_an_import(str(argument)) or (opcode.name == "INST" and not marked):
+                    return False  # a line `import os` of Python reads as INST too
                 imported = True
+            marked = marked or opcode.name == "MARK"
             imported = imported or opcode.name in _IMPORTS_BY_STACK
             if imported and opcode.name in _CALLS:
                 return True
@@ -268,6 +269,11 @@ def _looks_like_old_pickle(head: bytes) -> bool:
     except (ValueError, IndexError, KeyError, OverflowError):
         return operations >= 2 and len(head) >= HEAD_BYTES and stream.tell() == len(head)
     return False
+
+
+def _names_an_import(argument: str) -> bool:
+    module, _, name = argument.partition(" ")
+    return all(part.isidentifier() for part in f"{module}.{name}".split("."))
 
 
 # Text-like recognisers come after the binary ones; pickles of protocol 0 are text, hence before the suffix is believed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from tokenize import TokenError
 
 from model_approval.domain.evidence import Severity
 from model_approval.validators.security_scan.pickles import scan_pickles
@@ -25,7 +26,10 @@ class NumpyScanner:
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise Uncovered(f"npy version {version} is not known")
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(blob.stream, max_header_size=_MAX_HEADER_BYTES)
+        try:
+            shape, _, dtype = read_header(blob.stream, max_header_size=_MAX_HEADER_BYTES)
+        except (SyntaxError, TokenError, MemoryError) as err:  # Python's own parser reads the header
+            raise Uncovered(f"a damaged header: {type(err).__name__}") from err
         start = blob.stream.tell()
         if dtype.hasobject:
             scan.add(blob, _OBJECTS, "the array holds Python objects, so loading it unpickles")

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Protocol, cast
@@ -23,6 +24,8 @@ _BLOCK_BYTES = 1024 * 1024
 _SPOOL_BYTES = 8 * 1024**2
 _COULD_BE_AN_OLD_PICKLE = frozenset({"unknown", "text", "markdown", "csv", "jsonl"})
 MAX_FINDINGS_A_FILE = 200
+MAX_GAPS_A_FILE = 100
+_MAX_GAPS_TOLD = 5
 PARSER_ERRORS = (
     ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, ArithmeticError, RecursionError,
     struct.error, zipfile.BadZipFile, tarfile.TarError, NotImplementedError,
@@ -128,7 +131,8 @@ class FileScan:
     budget: Budget = field(default_factory=Budget)
     format: str = "unknown"
     findings: list[Finding] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
+    gaps: dict[str, None] = field(default_factory=dict)
+    """What was not looked into, each reason once, in their order."""
     references: set[str] = field(default_factory=set)
     """Other files of the artifact that this one explains as its raw data."""
 
@@ -170,9 +174,9 @@ class FileScan:
         )
 
     def gap(self, reason: str) -> None:
-        """Record that something was not looked into."""
-        if reason not in self.gaps:
-            self.gaps.append(reason)
+        """Record that something was not looked into; of hundreds of reasons nobody needs the last."""
+        if len(self.gaps) < MAX_GAPS_A_FILE:
+            self.gaps[reason] = None
 
     def scan(self, blob: Blob) -> None:
         """Look into a blob with the scanner of its format; whatever stops the scanner is a gap."""
@@ -225,11 +229,6 @@ class FileScan:
 
     def coverage(self) -> FileCoverage:
         """What became of this file."""
-        return FileCoverage(
-            path=self.path,
-            covered=not self.gaps,
-            format=self.format,
-            note=plain_line(
-                "; ".join(self.gaps[:5]) + (f"; and {len(self.gaps) - 5} more" if len(self.gaps) > 5 else "")
-            ),
-        )
+        more = len(self.gaps) - _MAX_GAPS_TOLD
+        told = "; ".join(islice(self.gaps, _MAX_GAPS_TOLD)) + (f"; and {more} more" if more > 0 else "")
+        return FileCoverage(path=self.path, covered=not self.gaps, format=self.format, note=plain_line(told))
