@@ -12,6 +12,7 @@ from model_approval.domain.errors import EvidenceError
 from model_approval.validators.gpu_benchmark.figures import (
     Samples,
     latency_metrics,
+    least_p99,
     loadgen_metrics,
     ratio_of,
     throughput_metric,
@@ -21,6 +22,7 @@ from model_approval.validators.gpu_benchmark.loadgen import Result, Scenario, re
 from model_approval.validators.gpu_benchmark.open_inference import Metadata, TensorInfo
 from model_approval.validators.gpu_benchmark.parameters import Parameters
 from model_approval.validators.gpu_benchmark.ratio import Estimate
+from model_approval.validators.gpu_benchmark.statistics import percentile
 from model_approval.validators.gpu_benchmark.table import MOST_ROWS, latency_table
 from model_approval.validators.gpu_benchmark.warm_up import warm_up
 
@@ -84,6 +86,22 @@ def test_the_offline_figure_counts_samples_and_not_requests() -> None:
     offline = a_result(Scenario.OFFLINE, result_samples_per_second=100.0)
     (found,) = loadgen_metrics([offline], [], batch_size=16)
     assert (found.name, found.value, found.unit) == ("offline_throughput", 1600.0, "samples/s")
+
+
+def test_a_model_too_slow_for_enough_requests_has_a_p99_of_at_least_what_was_seen() -> None:
+    slow = Samples([[80.0 + number for number in range(40)]], [12.0])
+    invalid = a_result(Scenario.SINGLE_STREAM, valid=False)
+    (p99,) = least_p99(slow, [invalid])
+    assert p99.name == "latency_p99"
+    assert 115 <= p99.value < percentile([80.0 + number for number in range(40)], 0.99)
+    (few,) = least_p99(Samples([[80.0, 90.0]], [12.0]), [invalid])
+    assert few.value == 85.0
+
+
+def test_loadgens_own_estimate_needs_no_stand_in() -> None:
+    valid = a_result(Scenario.SINGLE_STREAM, early_stopping_latency_ss=5_000_000)
+    assert least_p99(_MINE, [valid]) == []
+    assert least_p99(_MINE, [a_result(Scenario.OFFLINE)]) == []
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))

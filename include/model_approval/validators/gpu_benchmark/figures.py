@@ -66,6 +66,22 @@ def latency_metrics(candidate: Samples, champion: Samples | None, ratio: Ratio |
     return metrics
 
 
+def least_p99(candidate: Samples, runs: Sequence[Result]) -> list[Metric]:
+    """`latency_p99` where LoadGen's run has none: what it is at least, by the samples there are.
+
+    A model too slow for enough requests must not escape its limit for want of them. The value is the lower end of the
+    95 % interval of the p99, or the p50 where there are too few samples for one: above the limit it is a clear no,
+    below it the run's own limitation keeps it from passing.
+    """
+    single = [run for run in runs if run.scenario is Scenario.SINGLE_STREAM]
+    ordered = sorted([*candidate.latencies_ms, *(took for run in single for took in run.latencies_ms)])
+    if not single or any(_of_run(run, 1) for run in single) or not ordered:
+        return []
+    low = percentile_interval(ordered, 0.99)[0]
+    value = low if low is not None else percentile(ordered, 0.5)
+    return [Metric(name="latency_p99", value=value, unit="ms", low=value, samples=len(ordered))]
+
+
 def throughput_metric(candidate: Samples, champion: Samples | None, ratio: Ratio | None = None) -> Metric:
     """`throughput`: the median burst, requests per second."""
     ordered = sorted(candidate.rates)

@@ -10,6 +10,7 @@ from model_approval.domain.evidence import Device, Metric
 from model_approval.validators.contract import Report
 from model_approval.validators.gpu_benchmark.figures import (
     latency_metrics,
+    least_p99,
     loadgen_metrics,
     ratio_of,
     throughput_metric,
@@ -115,6 +116,7 @@ def _metrics(run: Run) -> list[Metric]:
     return [
         *latency_metrics(found.candidate, found.champion, latency),
         *loadgen_metrics(found.runs, found.champion_runs, run.parameters.batch_size),
+        *least_p99(found.candidate, found.runs),
         throughput_metric(found.candidate, found.champion, throughput),
         *_process_metrics(run),
         *(gpu_metrics(run.watched.gpu, run.gpu_memory) if run.gpu_memory else ()),
