@@ -65,6 +65,19 @@ CASES = {
         [],
         "the container server used more than its memory limit of the node (OOMKilled)",
     ),
+    "two containers, of which one failed because the other had": (
+        a_pod(
+            phase="Failed",
+            containerStatuses=[
+                a_container(terminated={"exitCode": 1, "finishedAt": "2026-11-25T09:15:00Z", "message": "nobody came"}),
+                a_container(
+                    "server", terminated={"exitCode": 1, "finishedAt": "2026-11-25T09:00:01Z", "message": "no module"}
+                ),
+            ],
+        ),
+        [],
+        "the container server ended with exit code 1: no module",
+    ),
     "evicted": (
         a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
         [],

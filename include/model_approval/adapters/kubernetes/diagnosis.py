@@ -123,14 +123,15 @@ def _out_of_memory(pod: Json, status: Json, _: Sequence[Mapping[str, object]]) -
 
 
 def _terminated(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
-    for container in _statuses(status):
-        ended = _failed_end(container)
-        if not ended:
-            continue
-        name, code = container.get("name"), ended.get("exitCode")
-        signal = f" (signal {code - 128})" if isinstance(code, int) and code > 128 else ""
-        return _sentence(f"the container {name} ended with exit code {code}{signal}", None, ended.get("message"))
-    return ""
+    """The container that failed first: when another one fails for it, that is no cause."""
+    ends = [(container, ended) for container in _statuses(status) if (ended := _failed_end(container))]
+    if not ends:
+        return ""
+    container, ended = min(ends, key=lambda pair: str(pair[1].get("finishedAt") or ""))
+    code = ended.get("exitCode")
+    signal = f" (signal {code - 128})" if isinstance(code, int) and code > 128 else ""
+    what = f"the container {container.get('name')} ended with exit code {code}{signal}"
+    return _sentence(what, None, ended.get("message"))
 
 
 def _unschedulable(pod: Json, status: Json, _: Sequence[Mapping[str, object]]) -> str:
