@@ -83,6 +83,22 @@ CASES = {
         [],
         "the pod was evicted from its node (Evicted): The node was low on resource: ephemeral-storage.",
     ),
+    "node lost, as newer clusters say it": (
+        a_pod(
+            phase="Failed",
+            conditions=[
+                {
+                    "type": "DisruptionTarget",
+                    "status": "True",
+                    "reason": "DeletionByTaintManager",
+                    "message": "Taint manager: deleting due to NoExecute taint",
+                }
+            ],
+            containerStatuses=[a_container(terminated={"reason": "Error", "exitCode": 137})],
+        ),
+        [],
+        "the cluster took the pod from its node (DeletionByTaintManager): Taint manager: deleting due to NoExecute taint",
+    ),
     "deadline": (
         a_pod(
             phase="Failed",

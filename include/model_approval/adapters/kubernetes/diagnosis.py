@@ -28,7 +28,17 @@ def pod_failure_reason(pod: Mapping[str, object], events: Sequence[Mapping[str, 
     status: Json = plain.get("status") or {}
     if status.get("phase") == "Succeeded":
         return ""
-    finders = (_eviction, _deadline, _image, _container_config, _out_of_memory, _terminated, _unschedulable, _mount)
+    finders = (
+        _eviction,
+        _disruption,
+        _deadline,
+        _image,
+        _container_config,
+        _out_of_memory,
+        _terminated,
+        _unschedulable,
+        _mount,
+    )
     for found in (finder(plain, status, events) for finder in finders):
         if found:
             return found
@@ -84,6 +94,18 @@ def _eviction(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
     if status.get("reason") not in ("Evicted", "Preempting", "Shutdown", "NodeShutdown", "NodeLost"):
         return ""
     return _sentence("the pod was evicted from its node", status["reason"], status.get("message"))
+
+
+def _disruption(_: Json, status: Json, __: Sequence[Mapping[str, object]]) -> str:
+    """Clusters since 1.26 say in a condition that they ended a pod: lost node, drain, preemption."""
+    if status.get("phase") != "Failed":
+        return ""
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return _sentence(
+                "the cluster took the pod from its node", condition.get("reason"), condition.get("message")
+            )
+    return ""
 
 
 def _deadline(pod: Json, status: Json, _: Sequence[Mapping[str, object]]) -> str:
