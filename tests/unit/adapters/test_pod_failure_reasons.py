@@ -91,13 +91,13 @@ CASES = {
                     "type": "DisruptionTarget",
                     "status": "True",
                     "reason": "DeletionByTaintManager",
-                    "message": "Taint manager: deleting due to NoExecute taint",
+                    "message": "Taint manager: NoExecute taint",
                 }
             ],
             containerStatuses=[a_container(terminated={"reason": "Error", "exitCode": 137})],
         ),
         [],
-        "the cluster took the pod from its node (DeletionByTaintManager): Taint manager: deleting due to NoExecute taint",
+        "the cluster took the pod from its node (DeletionByTaintManager): Taint manager: NoExecute taint",
     ),
     "deadline": (
         a_pod(
