@@ -202,3 +202,12 @@ def test_any_configuration_is_looked_into(document: object) -> None:
     scan = FileScan("a.json", len(data), ScannerTable(), Path())
     scan.scan(Blob("a.json", "", io.BytesIO(data), len(data)))
     assert scan.format == "json"
+
+
+def test_a_cautious_scan_leaves_a_newer_layout_uncovered_and_reads_the_classic_one(tmp_path: Path) -> None:
+    for layout, covered in (("latest", False), ("earliest", True)):
+        data = an_h5_file(_PLAIN, layout=layout)
+        scan = FileScan("a.h5", len(data), ScannerTable(), tmp_path, cautious=True)
+        scan.scan(Blob("a.h5", "", io.BytesIO(data), len(data)))
+        assert scan.coverage().covered is covered
+        assert covered or "parser has crashed" in scan.coverage().note

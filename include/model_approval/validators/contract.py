@@ -65,6 +65,8 @@ class Task(Record):
     """Socket of the container that runs the model servers (`gpu_benchmark.server_host`); None: start them here."""
     vulnerability_database: str | None = None
     """Where this installation keeps known vulnerabilities, when it keeps any."""
+    cautious: bool = False
+    """The validator's process has crashed over this artifact: now without the parsers that can."""
     manifest_fd: int | None = None
     """Set while the bytes are still being hashed: where the manifest with the digests can be read, once.
     Until then the one in `input` has paths and sizes, and zeros for digests."""

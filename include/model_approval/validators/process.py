@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO
 
@@ -23,8 +24,24 @@ _MAX_PROGRESS_LINES = 5000
 """Seven hours of them; more would be a flood."""
 
 
-def run_child(command: Sequence[str], task: Task) -> bytes:
+_PARSER_CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGPROF}
+)
+"""What a native parser dies of; SIGPROF: of the processor time that the validator gave it."""
+
+
+class _Crash(EvidenceError):
+    """The process died of a parser."""
+
+
+def run_child(command: Sequence[str], task: Task, *, again: bool = False) -> bytes:
     """Run the confined process over a task.
+
+    Args:
+        command: Starts it; `--report-fd N` is added.
+        task: What it is told.
+        again: Whether to run it once more, cautiously, when a parser crashes: what is found elsewhere in the artifact
+            must not be lost with it.
 
     Returns:
         The bytes of its report, at most `MAX_REPORT_BYTES`.
@@ -32,6 +49,17 @@ def run_child(command: Sequence[str], task: Task) -> bytes:
     Raises:
         EvidenceError: Crash, timeout, out of memory, a report too long or none; in words for the reviewer.
     """
+    begin = time.monotonic()
+    try:
+        return _run_once(command, task)
+    except _Crash:
+        left_s = int(task.timeout_s - (time.monotonic() - begin))
+        if not again or left_s < 1:
+            raise
+        return _run_once(command, task.model_copy(update={"cautious": True, "timeout_s": left_s}))
+
+
+def _run_once(command: Sequence[str], task: Task) -> bytes:
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as task_file, os.fdopen(reading, "rb") as report_pipe:
         task_file.write(task.model_dump_json().encode())
@@ -147,7 +175,8 @@ def _raise_unless_reported(
     if child.returncode == -signal.SIGKILL:
         raise EvidenceError("killed from outside, most likely out of memory", hint="raise the check's memory")
     if child.returncode < 0:
-        raise EvidenceError(f"crashed with {signal.Signals(-child.returncode).name}{f': {said}' if said else ''}")
+        kind = _Crash if -child.returncode in _PARSER_CRASHES else EvidenceError
+        raise kind(f"crashed with {signal.Signals(-child.returncode).name}{f': {said}' if said else ''}")
     if child.returncode > 0:
         raise EvidenceError(said or f"ended with code {child.returncode} and said nothing")
     if not report.data:

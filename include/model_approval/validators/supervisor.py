@@ -92,7 +92,9 @@ class Supervisor:
             servers.wait()
             task = task.model_copy(update={"server_host": str(servers.socket)})
         started_at = datetime.now(UTC)
-        report = parse_record(Report, run_child(self.child, task), what=f"report of {validator}")
+        report = parse_record(
+            Report, run_child(self.child, task, again=entry.covers_every_file), what=f"report of {validator}"
+        )
         evidence = evidence_of(entry, task, report, started_at)
         told = {**evidence.environment, "server_image": servers.image} if servers else evidence.environment
         return evidence.model_copy(update={"environment": told})

@@ -69,7 +69,7 @@ def _run(hashing: FolderHashing, validator: str, work: Path, order: UnpinnedOrde
     )
     pinning = _Pinning(hashing, writing)
     try:
-        data = run_child(CHILD_COMMAND, task)
+        data = run_child(CHILD_COMMAND, task, again=entry.covers_every_file)
     except EvidenceError:
         pinning.raise_if_failed()  # then the validator broke for want of the manifest
         raise

@@ -8,7 +8,7 @@ from model_approval.domain.evidence import Severity
 from model_approval.validators.security_scan.hdf5_classic import ADVICE, scan_classic
 from model_approval.validators.security_scan.hdf5_heaps import check_heaps
 from model_approval.validators.security_scan.hdf5_layout import BeyondClassic
-from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
+from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 
 _USER_BLOCK = Rule("hdf5.user-block", Severity.MEDIUM, ADVICE)
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -25,6 +25,8 @@ class Hdf5Scanner:
         try:
             scan_classic(blob, scan, base)
         except BeyondClassic:
+            if scan.cautious:
+                raise Uncovered("it needs HDF5's own library, and a parser has crashed over this artifact") from None
             from model_approval.validators.security_scan.hdf5_library import scan_with_library
 
             scan_with_library(blob, scan)

@@ -1,12 +1,14 @@
 """HDF5 of the newer layouts, read by its own library: links, external storage, attributes and arrays of bytes.
 
-Hostile files can crash or confuse this process, which holds nothing and reaches nothing; a crash is no evidence, so
-nothing passes by it. Links are looked at and never followed, and no array is read but short ones of bytes.
+Hostile files can crash or confuse this process, which holds nothing and reaches nothing. Its supervisor then starts it
+once more without this library, so that the findings about all other files are not lost. Links are looked at and never
+followed, and no array is read but short ones of bytes.
 """
 
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,6 +32,8 @@ _VIRTUAL = Rule("hdf5.virtual-dataset", Severity.HIGH, ADVICE)
 _MAX_OBJECTS = 200_000
 _MAX_ATTRIBUTES = 100_000
 _MAX_TEXT_BYTES = 64 * 1024**2
+_MAX_SECONDS = 60
+"""Of the processor, for one file."""
 _MAX_BYTES_ARRAY = 64 * 1024**2
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -45,6 +49,8 @@ class _Walk:
 def scan_with_library(blob: Blob, scan: FileScan) -> None:
     """Walk all groups, datasets and attributes. Raises OSError or ValueError for damage, Uncovered for too much."""
     blob.stream.seek(0)
+    # The library can be made to spin where no Python runs any more: then the kernel ends this process.
+    signal.setitimer(signal.ITIMER_PROF, _MAX_SECONDS)
     try:
         with h5py.File(blob.stream, "r", rdcc_nbytes=1024**2) as file:
             _check_extent(blob, scan, file)
@@ -55,6 +61,8 @@ def scan_with_library(blob: Blob, scan: FileScan) -> None:
                     _check_dataset(walk, found)
     except RuntimeError as err:  # what h5py makes of an error in the library's depth
         raise Uncovered(f"damaged: {err}") from err
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _check_extent(blob: Blob, scan: FileScan, file: h5py.File) -> None:

@@ -133,6 +133,8 @@ class FileScan:
     findings: list[Finding] = field(default_factory=list)
     gaps: dict[str, None] = field(default_factory=dict)
     """What was not looked into, each reason once, in their order."""
+    cautious: bool = False
+    """Whether to leave alone what needs a native parser that can crash."""
     references: set[str] = field(default_factory=set)
     """Other files of the artifact that this one explains as its raw data."""
 
