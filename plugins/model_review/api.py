@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from model_approval.domain.base import Reason
 from model_approval.domain.errors import DecisionError, Denial
-from model_approval.domain.evidence import RuleOutcome, StoredEvidence
+from model_approval.domain.evidence import RuleOutcome
 from model_approval.domain.promotion import Promotion, PromotionState
 from model_approval.domain.request import Channel
 from model_approval.domain.review import Choice, RemediationItem, Vote, Waiver
@@ -23,8 +23,9 @@ from model_approval.policy.voting import tally
 from model_approval.ports import Services
 from model_approval.stages import request as requests
 from model_approval.stages import review
-from model_review import standing
+from model_review import evidence_api, standing
 from model_review.auth import CHANGES, DECIDES, Identity, Me
+from model_review.evidence_view import check_sections
 from model_review.presenters import Dossier, read_dossier
 from model_review.room import TheRoom, TheServices
 
@@ -112,7 +113,12 @@ class Detail(Summary):
     ready: bool
     readiness: str
     outcomes: tuple[RuleOutcome, ...]
-    evidence: tuple[StoredEvidence, ...]
+    evidence: tuple[dict[str, JsonValue], ...]
+    """All runs as they came home, attachments without their text."""
+    findings: tuple[evidence_api.FindingFact, ...]
+    """Of each check's last run, worst first, with fingerprint and acceptance."""
+    ratios: tuple[evidence_api.RatioFact, ...]
+    downloads: tuple[evidence_api.DownloadFact, ...]
     votes: tuple[Vote, ...]
     waivers: tuple[Waiver, ...]
     needed: dict[str, int]
@@ -270,6 +276,7 @@ def _detail(services: Services, me: Identity, request_id: str) -> Detail:
     ready = review_readiness(frozen, promotion, dossier.waivers, now=services.clock())
     mine = standing.rights(frozen, promotion, me.subject, dossier.votes)
     decision = services.reviews.decision(request_id)
+    sections = check_sections(promotion, frozen, dossier.evidence, {}, ())
     return Detail.model_validate(
         {
             **_summary(promotion),
@@ -282,7 +289,10 @@ def _detail(services: Services, me: Identity, request_id: str) -> Detail:
             "ready": ready.ready,
             "readiness": ready.sentence,
             "outcomes": promotion.outcomes,
-            "evidence": dossier.evidence,
+            "evidence": evidence_api.without_texts(dossier.evidence),
+            "findings": evidence_api.finding_facts(frozen, dossier.evidence),
+            "ratios": evidence_api.ratio_facts(sections),
+            "downloads": evidence_api.download_facts(request_id, sections),
             "votes": dossier.votes,
             "waivers": dossier.waivers,
             "needed": {

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from model_approval.domain.errors import IntegrityError, NotFoundError
 from model_approval.domain.promotion import Document, Promotion
 from model_approval.ports import Services
+from model_review import words
 
 MAX_SHOWN_BYTES = 512 * 1024
 """Longer than any model card we met; a larger file is named with its size instead of being read."""
@@ -57,7 +58,7 @@ def read_document(services: Services, promotion: Promotion, kind: str) -> Docume
             f"{document.path} is not what intake pinned: sha256:{document.sha256}, now sha256:{found}",
             hint="do not decide on this request; ask the requester what happened to the artifact",
         )
-    text = data.decode("utf-8", errors="replace")
+    text = words.visible(data.decode("utf-8-sig", errors="replace"))
     is_markdown = document.path.lower().endswith(_MARKDOWN_SUFFIXES)
     # The renderer escapes every character of the source; only tags of its own remain.
     html = Markup(_MARKDOWN.render(text)) if is_markdown else None  # noqa: S704

@@ -48,6 +48,7 @@ class RatioView:
     words: str
     """`1.02 times the champion, 95 % interval 0.99 to 1.04; champion against itself: 0.6 %`."""
     strip: plots.Strip | None
+    ratio: Ratio
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def ratio_view(limit: MetricLimit | None, metric: Metric | None) -> RatioView | 
         strip=plots.strip(
             ratio.value, interval=(ratio.low, ratio.high), champion=1.0, limits=limits, noise=ratio.noise
         ),
+        ratio=ratio,
     )
 
 

@@ -25,17 +25,22 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+
+def _shown(value: object) -> object:
+    """Every text that a template puts out, before it is escaped; markup of our own stays as it is."""
+    return words.visible(value) if type(value) is str else value
+
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=_shown,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _TEMPLATES.globals.update(words=words, acts=ACTS, token_field=FORM_TOKEN_FIELD, still_needed=still_needed)
-_TEMPLATES.filters.update(
-    short=words.short, size=words.size, listed=words.listed, number=words.number, visible=words.visible
-)
+_TEMPLATES.filters.update(short=words.short, size=words.size, listed=words.listed, number=words.number)
 
 
 def route_path(request: Request) -> str:

@@ -169,7 +169,7 @@ def ratio(value: float) -> str:
     return number(round(value, 3) if value >= 0.1 else value)
 
 
-_SHOWN_CONTROLS = "\n\t"
+_SHOWN_CONTROLS = "\n\r\t"
 _JOINERS = "\u200c\u200d"
 """Scripts and emoji need these two within words; they move nothing."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Locator, Page, expect, sync_playwright
 
+from model_approval.domain.digests import sha256_of
 from model_approval.domain.promotion import PromotionState
 from tests.support.airflow import AirflowSite, make_site
 
@@ -218,6 +220,18 @@ def test_without_script_a_vote_still_goes_through(browser, airflow_site) -> None
     page.get_by_role("button", name="Approve for production").click()
     expect(page.get_by_text("Your approval is recorded.")).to_be_visible()
     context.close()
+
+
+def test_a_document_of_the_evidence_is_fetched_from_inside_airflows_frame(open_as, airflow_site) -> None:
+    promotion = airflow_site.in_review()
+    page, ana = open_as("ana", f"requests/{promotion.id}")
+    ana.locator("#downloads-security_scan > summary").click()
+    with page.expect_download() as fetched:
+        ana.locator("#downloads-security_scan").get_by_role("link", name="evidence.json").click()
+    assert fetched.value.suggested_filename == "security_scan-1-evidence.json"
+    stored = next(one for one in airflow_site.services.reviews.evidence(promotion.id) if one.check == "security_scan")
+    assert sha256_of(Path(fetched.value.path()).read_bytes()) == stored.digest
+    expect(ana.get_by_role("heading", level=1)).to_contain_text(promotion.request.model)
 
 
 def test_it_works_behind_a_path_prefix(open_as, airflow_site) -> None:

@@ -77,6 +77,14 @@ class Nothing:
         raise AssertionError(f"the review room must not use .{name} here")
 
 
+class ForgeableEvidence(MemoryEvidenceStore):
+    """An evidence store that somebody got the better of: its lock did not hold."""
+
+    def replace_document(self, request_id: str, name: str, data: bytes) -> None:
+        """Other bytes under the same name, without a trace."""
+        self._objects[f"{request_id}/_documents/{name}"] = [data]
+
+
 @dataclass
 class ReviewRoom:
     """The app, the twins behind it, and what was woken."""
@@ -87,7 +95,7 @@ class ReviewRoom:
     audit: MemoryAuditLog
     registry: MemoryRegistry
     artifacts: MemoryArtifactStore
-    evidence: MemoryEvidenceStore
+    evidence: ForgeableEvidence
     catalog: Catalog
     woken: list[tuple[str, str]]
     tables: TableResults | None = None
@@ -186,7 +194,7 @@ def a_room(*, frozen: FrozenPolicy | None = None) -> ReviewRoom:
     """An empty room with one policy, one registry and version 7 of fraud-scorer."""
     signer = MemorySigner()
     catalog, reviews, artifacts = Catalog(frozen or a_frozen_policy()), MemoryReviewStore(), MemoryArtifactStore()
-    evidence = MemoryEvidenceStore()
+    evidence = ForgeableEvidence()
     audit, registry = MemoryAuditLog(signer, clock), MemoryRegistry()
     version = a_registered_version()
     registry.register(version.model, version.version, version.artifact_uri)
