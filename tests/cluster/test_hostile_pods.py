@@ -11,7 +11,7 @@ from model_approval.adapters.kubernetes.diagnosis import is_final
 from model_approval.domain.evidence import Verdict
 from model_approval.policy.evaluate import evaluate_checks
 from tests.cluster.test_validator_pods import evidence_of, operator_of, task_of
-from tests.support.builders import FILES
+from tests.support.builders import FILES, a_benchmark_check
 from tests.support.cluster import built_on_cluster
 from tests.support.models import a_pickle_that_calls
 from tests.support.pod_runs import defer, resume, run
@@ -23,14 +23,24 @@ _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _API_SERVER = "10.99.0.1:6443"
 
 
+def _hostile(what: str, base: str) -> str:
+    folder = "tests/support/hostile_image"
+    return built_on_cluster(
+        f"hostile-{what}",
+        f"{folder}/Containerfile",
+        arguments={"BASE": base, "WHAT": what},
+        also=("tests/support/hostile.py", f"{folder}/in_place_of_{what}.py"),
+    )
+
+
 @pytest.fixture(scope="session")
 def hostile_image(cluster) -> str:
-    return built_on_cluster(
-        "hostile",
-        "tests/support/hostile_image/Containerfile",
-        base=cluster.target.kubernetes.validator_image,
-        also=("tests/support/hostile.py", "tests/support/hostile_image/in_place_of_scan.py"),
-    )
+    return _hostile("scan", cluster.target.kubernetes.validator_image)
+
+
+@pytest.fixture(scope="session")
+def hostile_server_image(cluster) -> str:
+    return _hostile("runtime", cluster.target.kubernetes.server_image)
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +94,19 @@ def test_process_that_reads_the_artifact_gets_nowhere_once_it_is_taken_over(vali
     locks = {name: state for name, state in evidence.environment.items() if name.startswith("confinement.")}
     assert set(locks) == {f"confinement.{lock}" for lock in ("limits", "capabilities", "landlock", "seccomp")}
     assert all(state.startswith("in force") for state in locks.values()), locks
+
+
+def test_model_that_takes_over_its_server_gets_nowhere_and_leaves_no_evidence(validation, hostile_server_image):
+    check = {
+        **a_benchmark_check(resources={"cpu": "500m", "memory": "512Mi", "ephemeral_storage": "1Gi"}),
+        "timeout_s": 120,
+    }
+    promotion = validation(check=check, server_image=hostile_server_image)
+
+    with pytest.raises(AirflowFailException, match="candidate: 15 attempts, got through with: none"):
+        run(operator_of(promotion), task_of(promotion))
+
+    assert _verdicts(promotion)["performance.latency-p99"][0] is Verdict.ERRORED
 
 
 def test_flood_of_the_disk_ends_with_the_pods_eviction_and_an_errored_verdict(validation, hostile_image):

@@ -19,7 +19,7 @@ import socketserver
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,11 +130,21 @@ def image_on_cluster(name: str) -> str:
     return _image(name, _IMAGES[name])
 
 
-def built_on_cluster(name: str, container_file: str, *, base: str = "", also: tuple[str, ...] = ()) -> str:
-    """The tag of an image that tests make of a Containerfile, known to the nodes; `also` names what it copies."""
+def built_on_cluster(
+    name: str, container_file: str, *, arguments: Mapping[str, str] | None = None, also: tuple[str, ...] = ()
+) -> str:
+    """The tag of an image that tests make of a Containerfile, known to the nodes.
+
+    Args:
+        name: Part of its tag.
+        container_file: How it is made.
+        arguments: The build's; `BASE` for an image to build on.
+        also: The files that it copies.
+    """
     if not os.access(_HELPER, os.X_OK):
         pytest.skip("there is no helper that builds and loads images for this cluster")
-    hasher = hashlib.sha256(base.encode())
+    given = [f"{key}={value}" for key, value in (arguments or {}).items()]
+    hasher = hashlib.sha256(" ".join(given).encode())
     for path in (container_file, *also):
         hasher.update((ROOT / path).read_bytes())
     tag = f"localhost/model-approval-{name}:test-{hasher.hexdigest()[:12]}"
@@ -146,7 +156,7 @@ def built_on_cluster(name: str, container_file: str, *, base: str = "", also: tu
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / path, copy)
             build = [str(_HELPER), "build", tag, context, "-f", str(Path(context) / container_file)]
-            _run([*build, *(["--build-arg", f"BASE={base}"] if base else [])])
+            _run([*build, *(word for one in given for word in ("--build-arg", one))])
         _run([str(_HELPER), "load", tag])
     return tag
 

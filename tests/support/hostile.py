@@ -38,7 +38,7 @@ class Hostile:
 
     def run(self, task: Task) -> Report:
         attempts: Any = task.input.parameters["attempts"]
-        outcome = {said: _tried(_attempt(task, said, value)) for said, value in attempts.items()}
+        outcome = {said: tried(attempt(task, said, value)) for said, value in attempts.items()}
         covered = (
             task.input.manifest.files[1:] if task.input.parameters.get("forget_a_file") else task.input.manifest.files
         )
@@ -46,12 +46,14 @@ class Hostile:
         return Report(coverage=coverage, environment=outcome)
 
 
-def _attempt(task: Task, said: str, value: Any) -> Callable[[], object]:
+def attempt(task: Task, said: str, value: Any) -> Callable[[], object]:
+    """What `said` names (`NAME` or `NAME ARGUMENT`), ready to be tried."""
     name, _, argument = said.partition(" ")
     return partial(_ATTEMPTS[name], task, argument or value)
 
 
-def _tried(attempt: Callable[[], object]) -> str:
+def tried(attempt: Callable[[], object]) -> str:
+    """What came of an attempt: `done: ...`, or `refused: ` with the kind of error."""
     try:
         result = attempt()
     except (OSError, MemoryError, RuntimeError) as err:
