@@ -96,7 +96,7 @@ def test_candidate_and_champion_are_measured_in_the_other_program(tmp_path: Path
 def test_host_lets_nobody_in_after_the_measuring_program(tmp_path: Path) -> None:
     with a_pod(tmp_path, {"model.onnx": an_onnx_model()}, soak={"duration_s": 3}) as pod:
         measuring = pod.measure()
-        wait_until((pod.serve / "1" / "server.sock").exists, timeout_s=60, what="the model server")
+        wait_until(lambda: list(pod.serve.glob("*/server.sock")), timeout_s=60, what="the model server")
         assert not pod.door.exists()
         assert measuring.poll() is None
         measuring.communicate(timeout=200)
@@ -117,7 +117,7 @@ def test_model_that_cannot_be_loaded_is_told_with_its_servers_last_words(tmp_pat
 def test_servers_killed_with_their_container_are_told_and_leave_no_evidence(tmp_path: Path) -> None:
     with a_pod(tmp_path, {"model.onnx": an_onnx_model()}, duration_s=20) as pod:
         measuring = pod.measure()
-        wait_until((pod.serve / "1" / "server.sock").exists, timeout_s=60, what="the model server")
+        wait_until(lambda: list(pod.serve.glob("*/server.sock")), timeout_s=60, what="the model server")
         children = Path(f"/proc/{pod.host.pid}/task/{pod.host.pid}/children").read_text(encoding="ascii").split()
         pod.host.kill()
         for child in children:

@@ -78,6 +78,7 @@ def test_memory_of_a_server_is_what_the_kernel_says(tmp_path: Path) -> None:
         assert server.is_alive()
         assert server.threads == 3
         assert Path(server.socket).is_absolute()
+        assert len(Path(server.socket).parent.name) == 16, "nobody guesses it"
 
 
 def test_server_that_ended_is_told_with_its_last_words(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -62,7 +63,6 @@ class Host:
     gpu: Gpu | None = None
     command: Sequence[str] = SERVER
     _servers: dict[str, ServerProcess] = field(default_factory=dict)
-    _starts: int = 0
 
     def obey(self, command: Command) -> Answer:
         """Do one thing. What fails is told, never raised: the other side decides what it means."""
@@ -87,9 +87,10 @@ class Host:
 
     def _start(self, command: Command) -> Answer:
         self._stop(command)
-        self._starts += 1
         threads = self.parameters.threads or usable_cpus()
-        folder = self.folder / str(self._starts)
+        # GPU drivers need Unix sockets, so seccomp leaves them open beside a GPU. A model that may list no folder finds
+        # no way to the other model's server, to slow it down, unless it can guess the name.
+        folder = self.folder / secrets.token_hex(8)
         server = ServerProcess.start(
             command.server,
             self.work / _FOLDERS[command.server],
