@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from model_approval.adapters.memory.profiler import MemoryProfiler
 from model_approval.adapters.expectations import GreatExpectationsProfiler
+from model_approval.adapters.memory.profiler import MemoryProfiler
 from model_approval.domain.evidence import Verdict
 from model_approval.policy.schema import PrivacyRules
 

@@ -12,7 +12,7 @@ from model_approval.policy.schema import TableRule
 pytestmark = pytest.mark.contract
 
 TABLE = "stream,ms,label\n" + "".join(f"candidate,{value},{'ok' if value < 9 else ''}\n" for value in range(1, 11))
-CASES = {
+CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "expect_table_row_count_to_be_between": ({"min_value": 10, "max_value": 10}, {"min_value": 11}),
     "expect_table_columns_to_match_set": ({"column_set": ["ms", "stream", "label"]}, {"column_set": ["ms"]}),
     "expect_column_to_exist": ({"column": "ms"}, {"column": "gone"}),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]  # it ships no types
+from scipy import stats
 
 from model_approval.validators.gpu_benchmark.intervals import (
     bootstrap_interval,
