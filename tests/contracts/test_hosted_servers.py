@@ -140,3 +140,13 @@ def test_host_without_input_says_what_is_missing(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "input.json" in done.stderr
+
+
+def test_parameter_that_is_none_is_told_at_once_and_not_waited_for(tmp_path: Path) -> None:
+    with a_pod(tmp_path, {"model.onnx": an_onnx_model()}, treads=1) as pod:
+        measuring = pod.measure()
+        _, said = measuring.communicate(timeout=60)
+
+    assert measuring.returncode == 1
+    assert "the container of the model servers: " in said
+    assert "treads" in said

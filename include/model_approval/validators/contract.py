@@ -36,6 +36,8 @@ ARTIFACT_DIR = "artifact"
 CHAMPION_DIR = "champion"
 SCRATCH_DIR = "scratch"
 EVIDENCE_FILE = "evidence.json"
+SERVERS_ERROR_FILE = "host.error"
+"""Beside the socket of the container that runs the model servers: why it could not begin."""
 
 
 class Limits(Record):

@@ -53,10 +53,12 @@ class Servers:
         """Wait until it listens, before the check's own clock starts: its image may have to be pulled first.
 
         Raises:
-            EvidenceError: It does not.
+            EvidenceError: It does not, or says why it cannot.
         """
-        start = time.monotonic()
+        start, error = time.monotonic(), self.socket.with_name(contract.SERVERS_ERROR_FILE)
         while not self.socket.exists():
+            if error.exists():
+                raise EvidenceError(f"the container of the model servers: {plain_line(error.read_text('utf-8'))}")
             if time.monotonic() - start > longest_s:
                 raise EvidenceError(f"the container of the model servers did not come up within {longest_s:g} s")
             time.sleep(_POLL_S)

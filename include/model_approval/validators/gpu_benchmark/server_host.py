@@ -28,6 +28,7 @@ from model_approval.domain.errors import EvidenceError, ModelApprovalError
 from model_approval.domain.evidence import ValidatorInput
 from model_approval.validators import contract
 from model_approval.validators.contract import parse_record, plain_line, read_record
+from model_approval.validators.gpu_benchmark.copies import free_memory_bytes
 from model_approval.validators.gpu_benchmark.gpu import Gpu, open_gpu
 from model_approval.validators.gpu_benchmark.host_wire import MAX_LINE_BYTES, Answer, Command, GpuLook
 from model_approval.validators.gpu_benchmark.parameters import Parameters
@@ -62,7 +63,7 @@ class Host:
     parameters: Parameters
     gpu: Gpu | None = None
     command: Sequence[str] = SERVER
-    _servers: dict[str, ServerProcess] = field(default_factory=dict)
+    _servers: dict[tuple[str, int], ServerProcess] = field(default_factory=dict)
 
     def obey(self, command: Command) -> Answer:
         """Do one thing. What fails is told, never raised: the other side decides what it means."""
@@ -92,32 +93,37 @@ class Host:
         # no way to the other model's server, to slow it down, unless it can guess the name.
         folder = self.folder / secrets.token_hex(8)
         server = ServerProcess.start(
-            command.server,
+            command.server if command.number == 1 else f"{command.server} {command.number}",
             self.work / _FOLDERS[command.server],
             folder,
             server_options(self.parameters, threads),
             self.command,
         )
-        self._servers[command.server] = server
+        self._servers[command.server, command.number] = server
         # The other container sees this folder under the same path, but has another working directory.
         return Answer(socket=str(folder / "server.sock"), at_s=server.started, threads=threads, alive=True)
 
     def _stop(self, command: Command) -> Answer:
-        server = self._servers.pop(command.server, None)
+        server = self._servers.pop((command.server, command.number), None)
         if server is not None:
             server.close()
         return Answer()
 
     def _look(self, command: Command) -> Answer:
-        server = self._servers.get(command.server)
+        server = self._servers.get((command.server, command.number))
         if server is None:
             return Answer(error=f"{command.server}: no such server was started")
         if not server.is_alive():
             return Answer(error=str(server.gone())[:4000])
-        return Answer(alive=True, memory_bytes=server.memory_bytes(), peak_memory_bytes=server.peak_memory_bytes())
+        return Answer(
+            alive=True,
+            memory_bytes=server.memory_bytes(),
+            peak_memory_bytes=server.peak_memory_bytes(),
+            free_bytes=free_memory_bytes(),
+        )
 
     def _place(self, command: Command) -> Answer:
-        server = self._servers.get(command.server)
+        server = self._servers.get((command.server, command.number))
         if server is not None:
             everywhere = os.sched_getaffinity(0)
             put_threads(server.tasks_fd, everywhere if command.processor is None else {command.processor})
@@ -198,12 +204,15 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     os.umask(0o077)
     try:
-        parameters = Parameters.model_validate(read_record(ValidatorInput, given.work / contract.INPUT_FILE).parameters)
         given.folder.mkdir(parents=True, exist_ok=True)
+        parameters = Parameters.model_validate(read_record(ValidatorInput, given.work / contract.INPUT_FILE).parameters)
         host = Host(given.work, given.folder, parameters, open_gpu())
         serve(host, take_one_connection(given.folder / SOCKET_NAME))
     except (ModelApprovalError, OSError, ValidationError) as err:
-        sys.stderr.write(f"model servers: {plain_line(str(err))}\n")
+        said = plain_line(str(err))
+        sys.stderr.write(f"model servers: {said}\n")
+        with suppress(OSError):  # so that nobody waits for a socket in vain
+            (given.folder / contract.SERVERS_ERROR_FILE).write_text(said, encoding="utf-8")
         return 1
     return 0
 
