@@ -28,6 +28,17 @@ for _name in [name for name in os.environ if name.startswith(("MODEL_APPROVAL_",
     del os.environ[_name]
 
 
+_FIRST_CLUSTER_TEST_S = 1200
+"""The first one waits for images that are built for it: a few minutes, on a busy machine more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give cluster tests the time that building images takes; all others keep the limit of pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_FIRST_CLUSTER_TEST_S))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Sockets off for unit tests, on for all others."""
     if item.get_closest_marker("unit"):
