@@ -6,6 +6,7 @@ a limitation turns a would-be pass into `inconclusive`, and so does a figure too
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenP
 
 __all__ = ["Readiness", "evaluate_checks", "last_run", "readiness"]
 
+_LOCK = re.compile(r"\.(limits|capabilities|landlock|seccomp)$")
 _NAMED = 5
 """How many files or findings a reason names; the rest is counted."""
 
@@ -106,7 +108,19 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
         judged = _judge_coverage(evidence, ground.given.manifest)
     if judged.verdict is Verdict.PASSED and evidence.limitations:
         judged = judged.but(Verdict.INCONCLUSIVE, "; ".join(evidence.limitations))
+    if (
+        judged.verdict is Verdict.PASSED
+        and ground.check.confinement == "required"
+        and (open_doors := _not_locked(evidence))
+    ):
+        judged = judged.but(Verdict.INCONCLUSIVE, f"whatever read the artifact was not locked in: {_some(open_doors)}")
     return _outcome(ground.check, rule, judged, evidence=evidence)
+
+
+def _not_locked(evidence: Evidence) -> list[str]:
+    """Locks that were not in force, as the validator reports them (`confinement.landlock: missing: ...`)."""
+    facts = sorted(evidence.environment.items())
+    return [f"{name}: {state}" for name, state in facts if _LOCK.search(name) and state.startswith("missing")]
 
 
 def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:

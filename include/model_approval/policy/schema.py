@@ -290,6 +290,9 @@ class Check(Record):
     """See Resources; of no effect on a `local` target."""
     timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 3600
     """Limit for the validator itself. Its pod may take the target's `startup_timeout_s` on top, fetching included."""
+    confinement: Literal["required", "reported"] = "required"
+    """What a lock means that the machine cannot put on a validator or model server (Landlock, seccomp, ...): *required*
+    leaves the check inconclusive, *reported* only shows it."""
     allow_cpu: bool = False
     """Whether a benchmark may run without a GPU; its figures are labelled so."""
     parameters: dict[str, JsonValue] = {}

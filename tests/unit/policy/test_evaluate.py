@@ -322,3 +322,21 @@ def test_every_rule_has_exactly_one_outcome_whatever_comes_home(kinds):
         a_frozen_policy(), [made[kind] for kind in kinds], manifest=a_manifest(), has_champion=False
     )
     assert [outcome.rule for outcome in found] == [FINDINGS, COVERAGE, LATENCY]
+
+
+MISSING_LOCK = {"confinement.landlock": "missing: this kernel has none", "confinement.seccomp": "in force: no sockets"}
+
+
+def test_a_lock_that_was_not_in_force_leaves_the_check_inconclusive():
+    found = evaluate(GOOD_SCAN, a_benchmark(environment={"model_process.confinement.landlock": "missing: no kernel"}))
+    assert found[LATENCY].verdict is Verdict.INCONCLUSIVE
+    assert "not locked in: model_process.confinement.landlock: missing: no kernel" in found[LATENCY].reason
+    assert found[FINDINGS].verdict is Verdict.PASSED
+
+
+def test_a_policy_may_do_without_a_lock_and_still_says_no_without_one():
+    fast = a_benchmark(environment=MISSING_LOCK)
+    slow = a_benchmark(environment=MISSING_LOCK, metrics=a_latency(61.2))
+    lenient = a_policy(checks=(a_security_check(), a_benchmark_check(confinement="reported")))
+    assert evaluate(GOOD_SCAN, fast, policy=lenient)[LATENCY].verdict is Verdict.PASSED
+    assert evaluate(GOOD_SCAN, slow)[LATENCY].verdict is Verdict.FAILED
