@@ -23,7 +23,7 @@ from tests.support.validation import PYTHON, a_validator_input
 
 pytestmark = pytest.mark.contract
 
-_QUICK = {"duration_s": 0.4, "warm_up_s": 0.5, "ratio_precision": 0.1, "threads": 1}
+_QUICK = {"duration_s": 0.4, "warm_up_s": 0.5, "ratio_precision": 0.1, "threads": 1, "processes": 2}
 _IMAGE = "registry.example/server@sha256:" + "2" * 64
 
 

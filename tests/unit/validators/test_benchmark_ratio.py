@@ -93,7 +93,7 @@ MACHINES = {
 def run(machine: str, seed: int, ratio: float, base_ms: float = 1.0) -> Comparison:
     simulated = Machine(seed, **MACHINES[machine])
     candidate, champion = Model("candidate", simulated, base_ms * ratio), Model("champion", simulated, base_ms)
-    return compare(candidate, champion, _PLAN, seed, clock=simulated.clock)
+    return compare([candidate], [champion], _PLAN, seed, clock=simulated.clock)
 
 
 def verdicts(machine: str, ratio: float, seeds: range) -> dict[str, int]:

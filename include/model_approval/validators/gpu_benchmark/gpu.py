@@ -122,6 +122,8 @@ class GpuMemory:
     before: int
     candidate: int
     champion: int | None = None
+    copies: int = 0
+    """What further processes of both models took."""
 
 
 def gpu_metrics(samples: Sequence[GpuSample], memory: GpuMemory) -> list[Metric]:
@@ -133,7 +135,7 @@ def gpu_metrics(samples: Sequence[GpuSample], memory: GpuMemory) -> list[Metric]
         return []
     loaded = memory.candidate - memory.before
     champion = None if memory.champion is None else memory.champion - memory.candidate
-    peak = max(max(one.memory_bytes for one in samples) - memory.before - (champion or 0), loaded)
+    peak = max(max(one.memory_bytes for one in samples) - memory.before - (champion or 0) - memory.copies, loaded)
     metrics = [
         Metric(
             name="gpu_memory_loaded",

@@ -22,6 +22,8 @@ class Command(Record):
 
     do: Literal["start", "stop", "look", "place", "gpu", "describe_gpu"]
     server: ServerName = "candidate"
+    number: Annotated[int, Field(ge=1, le=32)] = 1
+    """Which of the model's processes."""
     processor: Annotated[int, Field(ge=0, le=4096)] | None = None
     """`place`: the one processor to run on; None: any."""
 
@@ -50,6 +52,8 @@ class Answer(Record):
     memory_bytes: int = 0
     """Resident memory by the kernel's account, read from outside the server's process; 0 once it has ended."""
     peak_memory_bytes: int = 0
+    free_bytes: int = 0
+    """Memory that this container has left."""
     gpu: GpuLook | None = None
     """None: no GPU here, or none that NVML sees."""
     gpu_facts: dict[str, str] = {}

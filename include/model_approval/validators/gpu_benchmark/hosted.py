@@ -89,28 +89,35 @@ class HostedServer:
     """One model's server in the other container.
 
     Attributes:
-        name: How messages name it.
+        model: Whose server it is.
         host: Who runs it.
         socket: Where it listens, in the folder that both containers see.
         started: When, on the clock of `time.perf_counter`.
         threads: Of one inference, as the other container's quota grants.
         load_s: Seconds from its start until it could be asked; 0 until `wait_ready`.
+        number: Which of the model's processes it is.
     """
 
-    name: ServerName
+    model: ServerName
     host: ServerHost
     socket: str
     started: float
     threads: int
     load_s: float = 0.0
+    number: int = 1
 
     @classmethod
-    def start(cls, name: ServerName, host: ServerHost) -> HostedServer:
+    def start(cls, model: ServerName, host: ServerHost, number: int = 1) -> HostedServer:
         """Have it started. Raises EvidenceError when it cannot be."""
-        answer = host.ask(Command(do="start", server=name))
+        answer = host.ask(Command(do="start", server=model, number=number))
         if answer.error:
             raise EvidenceError(answer.error)
-        return cls(name, host, answer.socket, answer.at_s, answer.threads)
+        return cls(model, host, answer.socket, answer.at_s, answer.threads, number=number)
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return self.model if self.number == 1 else f"{self.model} {self.number}"
 
     def endpoint(self, *, model: str = "model", timeout_s: float = 60.0) -> Endpoint:
         """A connection to it."""
@@ -151,8 +158,20 @@ class HostedServer:
         """Why it ended, in words."""
         return EvidenceError(self._look().error or f"{self.name}: the model's server ended")
 
+    def free_memory_bytes(self) -> int:
+        """What its container has left."""
+        return self._look().free_bytes
+
+    def place(self, processor: int | None) -> None:
+        """Have its threads run on one processor alone; None: on any."""
+        self.host.ask(Command(do="place", server=self.model, number=self.number, processor=processor))
+
+    def close(self) -> None:
+        """Have it ended."""
+        self.host.ask(Command(do="stop", server=self.model, number=self.number))
+
     def _look(self) -> Answer:
-        return self.host.ask(Command(do="look", server=self.name))
+        return self.host.ask(Command(do="look", server=self.model, number=self.number))
 
 
 @dataclass(frozen=True)
@@ -166,16 +185,13 @@ class HostedPlacement:
         """As `Placement.together`: client and server on one processor, where both containers may use it."""
         everywhere = os.sched_getaffinity(0)
         one = sorted(everywhere)[int(choice * len(everywhere))]
-        self._place(one)
+        self.server.place(one)
         os.sched_setaffinity(0, {one})
         try:
             yield
         finally:
             os.sched_setaffinity(0, everywhere)
-            self._place(None)
-
-    def _place(self, processor: int | None) -> None:
-        self.server.host.ask(Command(do="place", server=self.server.name, processor=processor))
+            self.server.place(None)
 
 
 class HostedGpu:

@@ -2,13 +2,17 @@
 
 Interleaved, since whatever else the machine does then hits both alike: measured one after the other, two runs of the
 same model differed by up to 42 % on a busy machine, interleaved by 2.4 %.
+
+Each model may have several processes: the rounds go over all pairs of a process of one model with one of the other.
+Nobody is asked beside the two of a round, and a server that is not asked sleeps.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
@@ -21,6 +25,10 @@ _FEWEST_IN_BURST = 4
 _DRAWS_TO_LOOK, _DRAWS = 200, 1000
 _NEXT_LOOK = 1.25
 """The interval is looked at again after a quarter more rounds: looking at every round would stop at lucky moments."""
+_LITTLE_TO_GAIN = 1.1
+"""Once the processes' part makes up so much of an interval, more rounds would narrow it by a tenth at most."""
+_ROUNDS_SHARE = 0.7
+"""Most of the wanted half width that the rounds may take of several processes: their spread must be seen beyond it."""
 
 
 class Asked(Protocol):
@@ -71,31 +79,41 @@ class Block:
 
 @dataclass
 class Comparison:
-    """The rounds of two streams; `first` is divided by `second`."""
+    """The rounds of two models; `first` is divided by `second`."""
 
     first: str
     second: str
     seed: int
     rounds: list[tuple[Block, Block]] = field(default_factory=list)
+    processes: list[tuple[int, int]] = field(default_factory=list)
+    """Which process of either model each round asked, from 0."""
     latency: Estimate | None = None
     throughput: Estimate | None = None
 
     def estimate(self, draws: int) -> None:
         """Compute both ratios from the rounds so far."""
+        processes = self.processes or None
         medians = [(median(one.latencies_ms), median(two.latencies_ms)) for one, two in self.rounds]
-        self.latency = ratio_interval(medians, self.seed, draws=draws)
+        self.latency = ratio_interval(medians, self.seed, draws=draws, processes=processes)
         rates = [(one.rate, two.rate) for one, two in self.rounds]
-        self.throughput = ratio_interval(rates, self.seed + 1, draws=draws)
+        self.throughput = ratio_interval(rates, self.seed + 1, draws=draws, processes=processes)
 
     def is_settled(self, precision: tuple[float, float]) -> bool:
-        """Whether both intervals are narrow enough."""
+        """Whether both intervals are narrow enough, or as narrow as these processes allow."""
         found = zip((self.latency, self.throughput), precision, strict=True)
-        return all(one is not None and one.half_width <= wanted for one, wanted in found)
+        return all(one is not None and _is_narrow(one, wanted) for one, wanted in found)
 
     @property
     def queries(self) -> int:
         """Timed requests to each stream."""
         return len(self.rounds) * len(self.rounds[0][0].latencies_ms) if self.rounds else 0
+
+
+def _is_narrow(found: Estimate, wanted: float) -> bool:
+    by_rounds = math.sqrt(max(0.0, found.half_width**2 - found.process_reach**2))
+    if found.process_spread is not None and by_rounds > _ROUNDS_SHARE * wanted:
+        return False
+    return found.half_width <= max(wanted, _LITTLE_TO_GAIN * found.process_reach)
 
 
 def block_size(p50_ms: float) -> int:
@@ -104,8 +122,8 @@ def block_size(p50_ms: float) -> int:
 
 
 def compare(
-    first: Asked,
-    second: Asked,
+    first: Sequence[Asked],
+    second: Sequence[Asked],
     plan: Plan,
     seed: int,
     *,
@@ -115,15 +133,16 @@ def compare(
     """Ask both in turn until the plan is fulfilled.
 
     Args:
-        first: What is compared, the candidate.
-        second: What it is compared with, the champion (or the champion again, for the noise floor).
+        first: What is compared, the candidate: its processes, at least one.
+        second: What it is compared with, the champion's processes (or more of the champion's, for the noise floor).
         plan: How long.
         seed: Decides the order within rounds, and the bootstrap.
         clock: Seconds.
         tell: Called after each round with the requests done and wanted.
     """
     order, start = random.Random(seed), clock()  # noqa: S311  # an order of play, not a secret
-    found, look = Comparison(first.name, second.name, seed), FEWEST_ROUNDS
+    found, look = Comparison(first[0].name, second[0].name, seed), _fewest_rounds(first, second)
+    pairs = _all_pairs(len(first), len(second), order)
     while (elapsed := clock() - start) < plan.max_s:
         enough = elapsed >= plan.min_s and found.queries >= plan.min_queries
         if enough and len(found.rounds) >= look:
@@ -131,10 +150,25 @@ def compare(
             if found.is_settled(plan.precision):
                 break
             look = int(len(found.rounds) * _NEXT_LOOK) + 1
-        found.rounds.append(_round(first, second, plan.block, order))
+        one, two = next(pairs)
+        found.rounds.append(_round(first[one], second[two], plan.block, order))
+        found.processes.append((one, two))
         tell(found.queries, plan.min_queries)
     found.estimate(_DRAWS)
     return found
+
+
+def _fewest_rounds(first: Sequence[Asked], second: Sequence[Asked]) -> int:
+    """Each process at least four times."""
+    return max(FEWEST_ROUNDS, 4 * max(len(first), len(second)))
+
+
+def _all_pairs(first: int, second: int, order: random.Random) -> Iterator[tuple[int, int]]:
+    """Every pair of processes once, in random order and every process early, and again without end."""
+    while True:
+        for shift in order.sample(range(second), second):
+            for one in order.sample(range(first), first):
+                yield one, (one + shift) % second
 
 
 def _round(first: Asked, second: Asked, block: int, order: random.Random) -> tuple[Block, Block]:

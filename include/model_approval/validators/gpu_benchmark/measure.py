@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from model_approval.validators.gpu_benchmark.warm_up import WarmedUp, warm_up
 
 _FEWEST_COMPARED = 200
 _NULLS = 300
+_FLOOR = 1.4
+"""How much coarser the noise floor may be known than the ratio: only its size against the margin matters."""
 _OFFLINE_SLACK = 1.5
 """Offline asks for as many samples as fill its time; of a model faster than its bursts told they would be too few."""
 
@@ -32,7 +34,7 @@ class Measured:
     candidate: Samples
     champion: Samples | None = None
     noise: Comparison | None = None
-    """The champion against itself."""
+    """The champion against itself: one half of its processes against the other."""
     comparison: Comparison | None = None
     warm_ups: dict[str, WarmedUp] = field(default_factory=dict)
     runs: list[Result] = field(default_factory=list)
@@ -44,12 +46,15 @@ class Measured:
         return all(one.settled for one in self.warm_ups.values())
 
 
-def measure(candidate: Stream, champion: Stream | None, parameters: Parameters, seed: int, folder: Path) -> Measured:
+def measure(
+    candidates: Sequence[Stream], champions: Sequence[Stream], parameters: Parameters, seed: int, folder: Path
+) -> Measured:
     """Measure the candidate, and the champion beside it.
 
     Args:
-        candidate: Asked over its own connections.
-        champion: The same for the champion, if there is one.
+        candidates: The candidate's processes, at least one, each asked over its own connections. What is not compared
+            is measured of the first alone.
+        champions: The champion's; empty if there is none.
         parameters: How long and what.
         seed: Decides every random order.
         folder: For LoadGen's logs.
@@ -57,19 +62,20 @@ def measure(candidate: Stream, champion: Stream | None, parameters: Parameters, 
     Raises:
         EvidenceError: A model fails on a request.
     """
+    candidate = candidates[0]
     with _undisturbed():
-        warm_ups = {one.name: _warm(one, parameters) for one in (candidate, champion) if one}
+        warm_ups = _warm(candidates, parameters) | _warm(champions, parameters)
         p50_ms = max(one.p50_ms for one in warm_ups.values())
-        if champion is None:
+        if not champions:
             found = Measured(_alone(candidate, parameters, p50_ms), warm_ups=warm_ups)
         else:
-            found = _side_by_side(candidate, champion, parameters, seed, p50_ms)
+            found = _side_by_side(candidates, champions, parameters, seed, p50_ms)
             found.warm_ups = warm_ups
         found.runs = _loadgen_runs(candidate, parameters, seed, found.candidate, folder)
-        if champion is not None and found.champion is not None:
+        if found.champion is not None:
             only = parameters.model_copy(update={"scenarios": ("single_stream",), "server_target_qps": None})
-            found.champion_runs = _loadgen_runs(champion, only, seed, found.champion, folder)
-    if champion is None:
+            found.champion_runs = _loadgen_runs(champions[0], only, seed, found.champion, folder)
+    if not champions:
         single = [result.latencies_ms for result in found.runs if result.latencies_ms]
         found.candidate.blocks_ms.extend(single)
     return found
@@ -86,9 +92,13 @@ def _undisturbed() -> Iterator[None]:
         gc.enable()
 
 
-def _warm(stream: Stream, parameters: Parameters) -> WarmedUp:
-    progress.report(f"warming up the {stream.name}")
-    return warm_up(stream, parameters.warm_up_s)
+def _warm(streams: Sequence[Stream], parameters: Parameters) -> dict[str, WarmedUp]:
+    """One after the other, so that neither slows the other; more processes of one model share its time."""
+    found = {}
+    for stream in streams:
+        progress.report(f"warming up the {stream.name}")
+        found[stream.name] = warm_up(stream, parameters.warm_up_s)
+    return found
 
 
 def _alone(candidate: Stream, parameters: Parameters, p50_ms: float) -> Samples:
@@ -103,20 +113,37 @@ def _alone(candidate: Stream, parameters: Parameters, p50_ms: float) -> Samples:
     return found
 
 
-def _side_by_side(candidate: Stream, champion: Stream, parameters: Parameters, seed: int, p50_ms: float) -> Measured:
+def _side_by_side(
+    candidates: Sequence[Stream], champions: Sequence[Stream], parameters: Parameters, seed: int, p50_ms: float
+) -> Measured:
     """The noise floor first, then the comparison."""
     longest = parameters.max_duration_s
     block, precision = block_size(p50_ms), (parameters.precision("latency_p50"), parameters.precision("throughput"))
-    floor = Plan(parameters.duration_s / 2, longest / 2, 0, precision, block)
-    again = champion.again("champion (again)")
+    coarse = (_FLOOR * precision[0], _FLOOR * precision[1])
+    floor = Plan(parameters.duration_s / 2, longest / 2, 0, coarse, block)
     progress.report("the champion against itself")
-    noise = compare(champion, again, floor, seed)
-    again.close()
+    noise = _against_itself(champions, floor, seed)
     plan = Plan(parameters.duration_s, longest, _FEWEST_COMPARED, precision, block)
     progress.report("candidate and champion in turn")
-    comparison = compare(candidate, champion, plan, seed + 1, tell=_tell("requests compared"))
+    comparison = compare(candidates, champions, plan, seed + 1, tell=_tell("requests compared"))
     first, second = samples_of(comparison)
     return Measured(first, second, noise, comparison)
+
+
+def _against_itself(champions: Sequence[Stream], plan: Plan, seed: int) -> Comparison:
+    """Half of its processes against the other half, so that what sets processes apart is in it.
+
+    With half as many processes on either side as in the comparison it rather overstates than understates the noise.
+    With one process it is two streams to that one.
+    """
+    if len(champions) > 1:
+        half = len(champions) // 2
+        return compare(champions[:half], champions[half:], plan, seed)
+    again = champions[0].again("champion (again)")
+    try:
+        return compare(champions, [again], plan, seed)
+    finally:
+        again.close()
 
 
 def _tell(what: str) -> Callable[[int, int], None]:

@@ -18,6 +18,7 @@ from model_approval.validators.gpu_benchmark.figures import (
 from model_approval.validators.gpu_benchmark.gpu import GpuMemory, GpuSample, gpu_limitations, gpu_metrics
 from model_approval.validators.gpu_benchmark.hosted import HostedServer
 from model_approval.validators.gpu_benchmark.inputs import described
+from model_approval.validators.gpu_benchmark.interleave import Comparison
 from model_approval.validators.gpu_benchmark.loadgen import Result
 from model_approval.validators.gpu_benchmark.machine import fingerprint
 from model_approval.validators.gpu_benchmark.measure import Measured, harness_overhead_ms
@@ -78,6 +79,10 @@ class Run:
     gpu_idle: GpuSample
     gpu_memory: GpuMemory | None
     machine: dict[str, str]
+    processes: tuple[int, int] = (1, 1)
+    """Server processes of candidate and champion."""
+    processes_note: str = ""
+    """Why there were no more."""
 
     @property
     def device(self) -> Device:
@@ -172,7 +177,8 @@ def _environment(run: Run) -> dict[str, str]:
         "latency": "from the first byte of a request to the last of its answer over a Unix socket",
         "loadgen": "; ".join(f"{one.scenario}: {'VALID' if one.valid else 'INVALID'}" for one in found.runs),
     }
-    # The champion's run only stands beside the candidate's: a champion too slow for it must not hold back a faster one.
+    # Without a limit relative to it, the champion's run only stands beside the candidate's: a champion too slow for
+    # it must not hold back a faster one.
     facts |= {f"loadgen.champion.{one.scenario}": one.limitation or "VALID" for one in found.champion_runs}
     facts |= _loadgen_overhead(found.runs)
     facts |= {f"warm_up.{name}": one.words for name, one in found.warm_ups.items()}
@@ -184,8 +190,18 @@ def _environment(run: Run) -> dict[str, str]:
         facts["comparison"] = (
             f"candidate against champion: {_estimate(found.comparison.latency, found.comparison.throughput)}"
         )
+        facts["processes"] = _processes(run, found.comparison)
         facts["rounds"] = f"{len(found.noise.rounds)} and {len(found.comparison.rounds)}"
     return facts
+
+
+def _processes(run: Run, comparison: Comparison) -> str:
+    words = f"{run.processes[0]} of the candidate, {run.processes[1]} of the champion"
+    spreads = {"p50": comparison.latency, "throughput": comparison.throughput}
+    known = [f"{name} {one.process_spread:.1%}" for name, one in spreads.items() if one and one.process_spread]
+    if known:
+        words += f"; those of one model lie apart by (standard deviation) {', '.join(known)}"
+    return f"{words}; {run.processes_note}" if run.processes_note else words
 
 
 def _loadgen_overhead(runs: Sequence[Result]) -> dict[str, str]:
@@ -221,4 +237,31 @@ def _limitations(run: Run) -> list[str]:
         limitations[0] += f" (parameters min_queries {needed}, max_duration_s {run.parameters.max_duration_s:g})"
     if len(run.served) > 1 and run.served[1].device is not run.device:
         limitations.append(f"the champion ran on {run.served[1].device}, the candidate on {run.device}")
+    if run.parameters.ratio_limits:
+        limitations += _why_no_ratio(run)
     return limitations
+
+
+def _why_no_ratio(run: Run) -> list[str]:
+    """What keeps limits relative to the champion from being judged; told only where the policy has some."""
+    found, parameters = run.measured, run.parameters
+    why = [f"champion: {one.limitation}" for one in found.champion_runs if one.limitation]
+    unsettled = [f"{name} ({one.words})" for name, one in found.warm_ups.items() if not one.settled]
+    if unsettled and found.comparison:
+        why.append(
+            f"no ratio to the champion: still warming up after {parameters.warm_up_s:g} s were {', '.join(unsettled)} "
+            "(raise the parameter warm_up_s, or run again on a quieter machine)"
+        )
+    if any(
+        one is not None and (one.latency is None or one.throughput is None) for one in (found.noise, found.comparison)
+    ):
+        why.append(
+            f"no ratio to the champion: too few rounds in {parameters.max_duration_s:g} s "
+            "(raise the parameter max_duration_s)"
+        )
+    if found.comparison and run.processes[1] == 1 and parameters.processes > 1:
+        why.append(
+            "the noise between two processes of the champion is not known, since there was one: "
+            f"{run.processes_note} (with the parameter processes set to 1, the noise within one process will do)"
+        )
+    return why

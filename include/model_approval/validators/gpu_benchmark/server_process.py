@@ -19,6 +19,7 @@ from pathlib import Path
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.validators.contract import plain_line
+from model_approval.validators.gpu_benchmark.copies import free_memory_bytes
 from model_approval.validators.gpu_benchmark.endpoint import Endpoint
 from model_approval.validators.gpu_benchmark.parameters import Parameters
 
@@ -129,6 +130,10 @@ class ServerProcess:
             return 0
         found = re.search(rb"^%s:\s+(\d+) kB" % field.encode(), text, re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
+
+    def free_memory_bytes(self) -> int:
+        """What its container or machine has left, which is ours, too."""
+        return free_memory_bytes()
 
     def gone(self) -> EvidenceError:
         """Why it ended, in words."""

@@ -50,8 +50,11 @@ class Stream:
 
     def again(self, name: str) -> Stream:
         """Another stream to the same server, with connections of its own."""
-        again = self.endpoint.another()
-        return Stream(name, again, self.prepared, in_flight=len(self._pool), placement=self._placement)
+        return self.to(name, self.endpoint.another(), self._placement)
+
+    def to(self, name: str, endpoint: Endpoint, placement: Together | None) -> Stream:
+        """The same requests to another server of the same model."""
+        return Stream(name, endpoint, self.prepared, in_flight=len(self._pool), placement=placement)
 
     def start(self, choice: float) -> None:
         """Ask once without counting, client and server on the processor that `choice` (0 up to 1) decides."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Device, FileCoverage
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.gpu_benchmark.cold_start import Starts
+from model_approval.validators.gpu_benchmark.copies import Copies, Cost, Means, affordable, start_copies
 from model_approval.validators.gpu_benchmark.extras import Ground, extras
 from model_approval.validators.gpu_benchmark.gpu import Gpu, GpuMemory, GpuSample, open_gpu
 from model_approval.validators.gpu_benchmark.host_wire import ServerName
@@ -40,6 +42,10 @@ _SHARE_OF_TIME = 0.8
 """Of the check's time for one server to load its model: what is left must do for the measurement."""
 
 
+_Start = Callable[[ServerName, int], ServerProcess | HostedServer]
+"""Starts one more process of a model: its number, from 2 on."""
+
+
 @dataclass
 class _Prepared:
     """What was started before confinement."""
@@ -50,6 +56,9 @@ class _Prepared:
     servers: list[ServerProcess | HostedServer | RemoteServer]
     memory: list[int]
     """GPU memory in use: before anything of ours, with the candidate, with the champion too."""
+    copies: Copies[ServerProcess | HostedServer] = field(default_factory=Copies)
+    """More processes of both models, where they are compared."""
+    copies_gpu_bytes: int = 0
     launcher: Starts | None = None
     """Starts more servers of the candidate, where the policy asks for cold starts."""
 
@@ -58,6 +67,34 @@ class _Prepared:
         """Tells the memory in use on the GPU; None without one."""
         gpu = self.gpu
         return (lambda: gpu.sample().memory_bytes) if gpu else None
+
+    def start_copies(self, parameters: Parameters, start: _Start, longest_s: float) -> None:
+        """Start as many more processes as the parameters ask for and the machine can bear."""
+        first = [one for one in self.servers if not isinstance(one, RemoteServer)]
+        if len(first) < 2 or parameters.processes == 1 or not parameters.wants_ratio:
+            return
+        cost = Cost(
+            (first[0].load_s, first[1].load_s),
+            (first[0].memory_bytes(), first[1].memory_bytes()),
+            (self.memory[1] - self.memory[0], self.memory[2] - self.memory[1]),
+        )
+        means = Means(usable_cpus(), first[0].free_memory_bytes(), self._free_gpu_bytes())
+        candidates, champions, note = affordable(parameters.processes, cost, means)
+        self.copies = start_copies((candidates, champions), start, longest_s, note)
+        if self.gpu:
+            self.copies_gpu_bytes = max(0, self.gpu.sample().memory_bytes - self.memory[-1])
+
+    def _free_gpu_bytes(self) -> int:
+        total = self.gpu.describe().get("gpu_memory_mib", "") if self.gpu else ""
+        return max(0, int(total) * 1024**2 - self.memory[-1]) if total.isdecimal() else 0
+
+    @property
+    def gpu_memory(self) -> GpuMemory | None:
+        """What took how much of it; None without a GPU."""
+        if self.gpu is None:
+            return None
+        before, candidate, *champion = self.memory
+        return GpuMemory(before, candidate, champion[0] if champion else None, self.copies_gpu_bytes)
 
 
 class GpuBenchmark:
@@ -72,7 +109,7 @@ class GpuBenchmark:
         return Bounds(memory_bytes=4 * 1024**3, file_bytes=64 * 1024**2, open_files=1024, unix_sockets=True)
 
     def prepare(self, task: Task) -> None:
-        """Start the models' servers, one after the other so that neither slows the other's start.
+        """Start the models' servers, one after the other so that neither slows the other's start, then more of each.
 
         They read no model before they are confined. Of what they answer only the readiness is looked at here.
         """
@@ -89,15 +126,22 @@ class GpuBenchmark:
             prepared.servers.append(remote)
             remote.wait_ready()
             return
-        for name, folder in _models(task):
-            options = server_options(parameters, self._threads)
-            server = ServerProcess.start(name, folder, Path(task.scratch) / name, options)
+        options, scratch = server_options(parameters, self._threads), Path(task.scratch)
+        folders = dict(_models(task))
+        for name, folder in folders.items():
+            server = ServerProcess.start(name, folder, scratch / name, options)
             prepared.servers.append(server)
             server.wait_ready(task.timeout_s * _SHARE_OF_TIME)
             prepared.memory.append(gpu.sample().memory_bytes if gpu else 0)
+        prepared.start_copies(
+            parameters,
+            lambda name, number: ServerProcess.start(
+                f"{name} {number}", folders[name], scratch / f"{name}-{number}", options
+            ),
+            task.timeout_s * _SHARE_OF_TIME,
+        )
         if parameters.cold_start:
-            cold = Path(task.scratch) / "cold"
-            prepared.launcher = Launcher.begin(task.artifact_path, cold, server_options(parameters, self._threads))
+            prepared.launcher = Launcher.begin(task.artifact_path, scratch / "cold", options)
 
     def _prepare_hosted(self, task: Task, host: ServerHost) -> None:
         """As `prepare`, with the servers in their own container, on its processors and its GPU."""
@@ -110,7 +154,13 @@ class GpuBenchmark:
             server.wait_ready(task.timeout_s * _SHARE_OF_TIME)
             self._threads = server.threads
             prepared.memory.append(gpu.sample().memory_bytes if gpu else 0)
-        if parameters_of(task).cold_start:
+        parameters = parameters_of(task)
+        prepared.start_copies(
+            parameters,
+            lambda name, number: HostedServer.start(name, host, number),
+            task.timeout_s * _SHARE_OF_TIME,
+        )
+        if parameters.cold_start:
             prepared.launcher = HostedStarts(host)
 
     def run(self, task: Task) -> Report:
@@ -126,15 +176,11 @@ class GpuBenchmark:
         if served[0].device is not Device.CUDA and not task.input.allow_cpu and not unknown:
             return refused_without_gpu(served[0])
         streams = [_stream(one, parameters, task.input.seed) for one in served]
+        candidates = [streams[0], *_streams_of(prepared.copies.candidates, streams[0], served[0])]
+        champions = [*streams[1:], *_streams_of(prepared.copies.champions, streams[-1], served[-1])]
         watch = Watch(prepared.host, prepared.gpu)
         watch.begin()
-        measured = measure(
-            streams[0],
-            streams[1] if len(streams) > 1 else None,
-            parameters,
-            task.input.seed,
-            Path(task.scratch) / "loadgen",
-        )
+        measured = measure(candidates, champions, parameters, task.input.seed, Path(task.scratch) / "loadgen")
         run = Run(
             parameters=parameters,
             seed=task.input.seed,
@@ -144,8 +190,10 @@ class GpuBenchmark:
             measured=measured,
             watched=watch.end(),
             gpu_idle=prepared.idle,
-            gpu_memory=GpuMemory(*prepared.memory) if prepared.gpu else None,
+            gpu_memory=prepared.gpu_memory,
             machine={**fingerprint(), **(prepared.gpu.describe() if prepared.gpu else {})},
+            processes=(len(candidates), len(champions)),
+            processes_note=prepared.copies.note,
         )
         # Before the extras: they may leave the server larger, and its connections idle for too long.
         report = report_of(run)
@@ -173,6 +221,15 @@ def _stream(served: Served, parameters: Parameters, seed: int) -> Stream:
         in_flight=parameters.in_flight,
         placement=_placement(served.server),
     )
+
+
+def _streams_of(servers: Sequence[ServerProcess | HostedServer], first: Stream, of_first: Served) -> Iterator[Stream]:
+    """Streams to more processes of a model, with the requests of the first."""
+    for server in servers:
+        device = Served.of(server).device
+        if device is not of_first.device:
+            raise EvidenceError(f"{server.name} runs on {device}, {of_first.server.name} on {of_first.device}")
+        yield first.to(server.name, server.endpoint(), _placement(server))
 
 
 def _placement(server: ServerProcess | HostedServer | RemoteServer) -> Together | None:
