@@ -23,6 +23,8 @@ _ATTEMPTS = (
     "kill_supervisor",
 )
 
+_REFUSED = ("refused: PermissionError", "refused: FileNotFoundError", "refused: OSError: [Errno 30]")  # read-only
+
 with contextlib.suppress(ImportError):  # while the image is built, and in interpreters that have other things to do
     from types import SimpleNamespace
 
@@ -34,7 +36,7 @@ with contextlib.suppress(ImportError):  # while the image is built, and in inter
     def _taken_over(artifact, wanted):
         task = SimpleNamespace(artifact_path=artifact, scratch="/tmp")
         came = {said: tried(attempt(task, said, None)) for said in _ATTEMPTS}
-        got = [f"{said} ({what})" for said, what in came.items() if not what.startswith(("refused: P", "refused: F"))]
+        got = [f"{said} ({what})" for said, what in came.items() if not what.startswith(_REFUSED)]
         raise EvidenceError(f"{len(came)} attempts, got through with: {'; '.join(got) or 'none'}")
 
     choose.open_runtime = _taken_over
