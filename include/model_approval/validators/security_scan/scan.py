@@ -76,10 +76,14 @@ class Budget:
         if self.pickle_bytes > self.max_pickle_bytes:
             raise Uncovered(f"more than {self.max_pickle_bytes} bytes of pickle operations")
 
+    def unfolded_bytes_of(self, file_bytes: int) -> int:
+        """How many bytes a file of that size may unfold to."""
+        return min(self.max_unfolded_bytes, max(64 * 1024**2, self.max_ratio * file_bytes))
+
     def spend_bytes(self, count: int, *, file_bytes: int) -> None:
         """Count unfolded bytes. Raises Uncovered beyond the total or the ratio."""
         self.unfolded_bytes += count
-        allowed = min(self.max_unfolded_bytes, max(64 * 1024**2, self.max_ratio * file_bytes))
+        allowed = self.unfolded_bytes_of(file_bytes)
         if self.unfolded_bytes > allowed:
             raise Uncovered(f"unfolds to more than {allowed} bytes from {file_bytes}, which looks like a bomb")
 

@@ -12,7 +12,7 @@ from model_approval.validators import progress
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals, second_opinion
 from model_approval.validators.security_scan.folder import check_folder
-from model_approval.validators.security_scan.scan import Blob, FileScan
+from model_approval.validators.security_scan.scan import Blob, Budget, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from model_approval.validators.supply_chain.hook import database_of, supply_chain
 
@@ -26,7 +26,8 @@ class SecurityScan:
 
     def bounds(self, task: Task) -> Bounds:
         """Memory for what is read in windows; scratch for what archives unfold to."""
-        return Bounds(memory_bytes=_MEMORY_BYTES, file_bytes=64 * 1024**3)
+        largest = max((entry.size_bytes for entry in task.input.manifest.files), default=0)
+        return Bounds(memory_bytes=_MEMORY_BYTES, file_bytes=Budget().unfolded_bytes_of(largest))
 
     def prepare(self, task: Task) -> None:
         """Open the database of known vulnerabilities, which is out of reach later."""
@@ -63,12 +64,11 @@ class SecurityScan:
 
 def _scan_all(task: Task, paths: Mapping[str, int]) -> Iterator[FileScan]:
     manifest, bytes_done = task.input.manifest, 0
+    count, total = len(manifest.files), manifest.size_bytes
     for number, entry in enumerate(manifest.files, start=1):
         yield _scan_file(task, entry, paths)
         bytes_done += entry.size_bytes
-        progress.report(
-            f"scanned {number} of {len(manifest.files)} files, {bytes_done:,} of {manifest.size_bytes:,} bytes"
-        )
+        progress.report(f"scanned {number} of {count} files, {bytes_done:,} of {total:,} bytes")
 
 
 def _scan_file(task: Task, entry: FileEntry, paths: Mapping[str, int]) -> FileScan:
