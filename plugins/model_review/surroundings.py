@@ -96,7 +96,9 @@ def surroundings(evidence: Evidence | None) -> Surroundings | None:
 def _summary(evidence: Evidence, *, measured: bool) -> str:
     known = evidence.environment
     if not measured:
-        return f"{evidence.validator} {evidence.validator_version}"
+        programs = [f"{name} {known[name]}" for name in ("picklescan", "modelaudit") if known.get(name)]
+        rules = [f"rule set {known['allowed_globals']}"] if known.get("allowed_globals") else []
+        return ", ".join([*programs, *rules]) or f"{evidence.validator} {evidence.validator_version}"
     if known.get("gpu"):
         return known["gpu"]
     hardware = known.get("cpu", "")

@@ -180,7 +180,7 @@ def test_what_a_check_ran_on_and_with_is_told_with_missing_locks_marked() -> Non
     room, request_id = rich_room()
     scan = text_of(part(page_of(room, request_id), 'id="around-security_scan"', "</dl>"))
     bench = text_of(part(page_of(room, request_id), 'id="around-gpu_benchmark"', "</dl>"))
-    assert scan.startswith(">Looked into with security_scan 1.0.0 1 lock missing")
+    assert scan.startswith(">Looked into with picklescan 1.0.0, modelaudit 0.2.54, rule set 2026-11-20 1 lock missing")
     for text in (
         "picklescan1.0.0",
         "Rule set (allowed names)2026-11-20",

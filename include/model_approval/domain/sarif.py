@@ -41,12 +41,13 @@ def sarif_log(evidence: Evidence, accepted: Mapping[str, Accepted]) -> dict[str,
     numbers = {str(rule["id"]): number for number, rule in enumerate(rules)}
     artifacts = _artifacts(evidence)
     places = {key: number for number, key in enumerate(artifacts)}
+    formats = {one.path: one.format for one in reversed(evidence.coverage)}  # of several entries the first counts
     results = [_result(one, numbers, places, accepted.get(one.fingerprint)) for one in evidence.findings]
     run: dict[str, JsonValue] = {
         "tool": {"driver": _driver(evidence, rules)},
         "invocations": [_invocation(evidence)],
         "originalUriBaseIds": {_BASE: {"description": {"text": f"the artifact {evidence.artifact_digest}"}}},
-        "artifacts": [_artifact(key, places, evidence) for key in artifacts],
+        "artifacts": [_artifact(key, places, formats) for key in artifacts],
         "results": list[JsonValue](results),
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"{evidence.check}/{evidence.artifact_digest}"},
@@ -145,11 +146,11 @@ def _artifacts(evidence: Evidence) -> list[tuple[str, str]]:
     return [*((file, "") for file in sorted(files)), *sorted(inner)]
 
 
-def _artifact(key: tuple[str, str], places: Mapping[tuple[str, str], int], evidence: Evidence) -> JsonValue:
+def _artifact(key: tuple[str, str], places: Mapping[tuple[str, str], int], formats: Mapping[str, str]) -> JsonValue:
     file, inner = key
     if inner:
         return {"location": {"uri": _uri(file, inner), "uriBaseId": _BASE}, "parentIndex": places[(file, "")]}
-    known = next((one.format for one in evidence.coverage if one.path == file), "unknown")
+    known = formats.get(file, "unknown")
     return {"location": {"uri": _uri(file, ""), "uriBaseId": _BASE}, "properties": {"format": known}}
 
 
