@@ -17,8 +17,8 @@ from model_approval.validators.security_scan.table import ScannerTable
 from model_approval.validators.supply_chain.hook import database_of, supply_chain
 
 _MAX_FINDINGS = 9_000
-_MEMORY_BYTES = 2 * 1024**3
-"""Scans stream and stay below a quarter of it; dictionaries of strong compression may take 1 GiB."""
+_MEMORY_BYTES = 1024**3
+"""Scans stream and stay below half of it; a dictionary of strong compression that needs more is a gap of its file."""
 
 
 class SecurityScan:
