@@ -93,12 +93,14 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _warm(streams: Sequence[Stream], parameters: Parameters) -> dict[str, WarmedUp]:
-    """One after the other, so that neither slows the other; more processes of one model share its time."""
-    found = {}
-    for stream in streams:
-        progress.report(f"warming up the {stream.name}")
-        found[stream.name] = warm_up(stream, parameters.warm_up_s)
-    return found
+    """Detected with the first process; the others of the same model are asked as often."""
+    if not streams:
+        return {}
+    progress.report(f"warming up the {streams[0].name}")
+    found = warm_up(streams[0], parameters.warm_up_s)
+    for stream in streams[1:]:
+        stream.block(found.queries)
+    return {streams[0].name: found}
 
 
 def _alone(candidate: Stream, parameters: Parameters, p50_ms: float) -> Samples:

@@ -37,8 +37,8 @@ FEWEST_ROUNDS = 20
 _CELLS = 2_000_000
 """Figures held at once: 16 MB."""
 _Z95 = 1.959964
-_T95_OF_FEW = (12.7062, 4.30265, 3.18245)
-"""Student's t at 97.5 % for one to three degrees of freedom, where the expansion below is off."""
+_T95_OF_FEW = (12.7062, 4.30265, 3.18245, 2.77645)
+"""Student's t at 97.5 % for one to four degrees of freedom, where the expansion below is off."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def ratio_interval(
 def student_t95(degrees: int) -> float:
     """Student's t at 97.5 %, so that plus and minus hold 95 %.
 
-    Source: Abramowitz & Stegun (1964), 26.7.5, within 0.1 % from four degrees of freedom on.
+    Source: Abramowitz & Stegun (1964), 26.7.5, within 0.1 % from five degrees of freedom on.
     """
     if degrees <= len(_T95_OF_FEW):
         return _T95_OF_FEW[degrees - 1]
