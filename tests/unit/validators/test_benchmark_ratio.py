@@ -19,6 +19,7 @@ from model_approval.domain.evidence import Metric, Ratio, Verdict
 from model_approval.policy.limits import judge_limit
 from model_approval.policy.schema import MetricLimit
 from model_approval.validators.gpu_benchmark.interleave import Comparison, Plan, block_size, compare
+from model_approval.validators.gpu_benchmark.measure import noise_scale
 from model_approval.validators.gpu_benchmark.ratio import FEWEST_ROUNDS, ratio_interval, student_t95
 
 pytestmark = pytest.mark.unit
@@ -145,7 +146,7 @@ def noise_of(case: Case) -> float:
     champions, half = processes_of(case, machine)[1], case.processes // 2
     found = compare(champions[:half] or champions, champions[half:], _FLOOR, case.seed, clock=machine.clock).latency
     assert found is not None
-    return found.distance
+    return found.distance * noise_scale(case.processes, case.processes)
 
 
 def verdicts(case: Case, seeds: int) -> Counter[Verdict]:

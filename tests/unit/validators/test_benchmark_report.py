@@ -114,6 +114,34 @@ def test_a_champion_too_slow_for_loadgen_does_not_hold_back_the_candidate(server
     assert "INVALID: too slow" in report.environment["loadgen.champion.single_stream"]
 
 
+def _with_limit(run: Run, **changes: object) -> Run:
+    return replace(run, parameters=Parameters(ratio_limits={"latency_p50": 1.05}), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "changes", "words"),
+    [
+        ({"champion_is_valid": False}, {}, "champion: LoadGen calls its single_stream run INVALID: too slow"),
+        ({"settled": False}, {}, "no ratio to the champion: still warming up after 2 s were candidate (not settled"),
+        ({}, {"processes": (1, 1), "processes_note": "no memory"}, "since there was one: no memory (with the param"),
+    ],
+)
+def test_what_keeps_a_relative_limit_from_being_judged_is_a_limitation_in_words(
+    server: V2Server, made: dict[str, bool], changes: dict[str, object], words: str
+) -> None:
+    with a_run(server, **made) as run:
+        (limitation,) = report_of(_with_limit(run, **{"processes": (2, 2), **changes})).limitations
+    assert words in limitation
+
+
+def test_too_few_rounds_for_a_ratio_are_told(server: V2Server) -> None:
+    with a_run(server) as run:
+        assert run.measured.comparison is not None
+        run.measured.comparison.latency = None
+        (limitation,) = report_of(_with_limit(run, processes=(2, 2))).limitations
+    assert limitation.startswith("no ratio to the champion: too few rounds in 30 s")
+
+
 def test_an_invalid_run_and_a_disturbed_machine_are_limitations(server: V2Server) -> None:
     with a_run(server) as run:
         run.measured.runs = [Result(Scenario.SINGLE_STREAM, False, "too few queries", {})]

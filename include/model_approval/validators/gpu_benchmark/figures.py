@@ -31,11 +31,11 @@ class Samples:
         return sorted(took for block in self.blocks_ms for took in block)
 
 
-def ratio_of(found: Estimate | None, noise: Estimate | None, *, usable: bool) -> Ratio | None:
+def ratio_of(found: Estimate | None, noise: Estimate | None, *, usable: bool, noise_scale: float = 1.0) -> Ratio | None:
     """The ratio as evidence; None unless it was measured, against a noise floor, by models that had warmed up."""
     if found is None or noise is None or not usable:
         return None
-    return Ratio(value=found.value, low=found.low, high=found.high, noise=noise.distance)
+    return Ratio(value=found.value, low=found.low, high=found.high, noise=noise.distance * noise_scale)
 
 
 def latency_metrics(candidate: Samples, champion: Samples | None, ratio: Ratio | None = None) -> list[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Measured:
     noise: Comparison | None = None
     """The champion against itself: one half of its processes against the other."""
     comparison: Comparison | None = None
+    noise_scale: float = 1.0
+    """From the distance of the champion's halves to what the comparison, with all processes, is to be held against."""
     warm_ups: dict[str, WarmedUp] = field(default_factory=dict)
     runs: list[Result] = field(default_factory=list)
     champion_runs: list[Result] = field(default_factory=list)
@@ -129,13 +132,23 @@ def _side_by_side(
     progress.report("candidate and champion in turn")
     comparison = compare(candidates, champions, plan, seed + 1, tell=_tell("requests compared"))
     first, second = samples_of(comparison)
-    return Measured(first, second, noise, comparison)
+    return Measured(first, second, noise, comparison, noise_scale(len(candidates), len(champions)))
+
+
+def noise_scale(candidates: int, champions: int) -> float:
+    """How much less the means of all processes differ by chance than those of the champion's two halves.
+
+    The variance of a difference of means of m and n processes goes with 1/m + 1/n.
+    """
+    if champions == 1:
+        return 1.0
+    half = champions // 2
+    return math.sqrt((1 / candidates + 1 / champions) / (1 / half + 1 / (champions - half)))
 
 
 def _against_itself(champions: Sequence[Stream], plan: Plan, seed: int) -> Comparison:
     """Half of its processes against the other half, so that what sets processes apart is in it.
 
-    With half as many processes on either side as in the comparison it rather overstates than understates the noise.
     With one process it is two streams to that one.
     """
     if len(champions) > 1:

@@ -40,11 +40,11 @@ class Parameters(ExtraParameters):
     ratio_precision: Annotated[float, Field(ge=0.001, le=0.5)] | None = None
     """Wanted half width of the ratios' 95 % intervals; the comparison goes on until it is reached. Unset: four tenths
     of the margin that a limit grants (0.02 for 1.05), 0.1 for a ratio without a limit, 0.02 without a policy."""
-    processes: Annotated[int, Field(ge=1, le=32)] = 6
+    processes: Annotated[int, Field(ge=1, le=32)] = 12
     """Server processes of each model, at most, where a ratio is wanted: two processes of one model may differ for their
     whole lives. Fewer where loading takes long or memory is short. With 1 the difference between processes is left out
-    of interval and noise floor. The interval's half width is at least 1.3 times the standard deviation between
-    processes with 6, 0.6 times with 24."""
+    of interval and noise floor. The interval's half width is at least 0.9 times the standard deviation between
+    processes with 12, 0.6 times with 24."""
     server_target_qps: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """Rate of the Server scenario, Poisson arrivals; needs `server_latency_ms`."""
     server_latency_ms: Annotated[float, Field(gt=0, le=3_600_000)] | None = None

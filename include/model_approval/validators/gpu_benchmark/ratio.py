@@ -167,5 +167,5 @@ def _midmeans(rows: NDArray[Any]) -> NDArray[Any]:
 
     count = rows.shape[1]
     cut = count // 4
-    middle: NDArray[Any] = np.partition(rows, (cut, count - cut - 1), axis=1)[:, cut : count - cut].mean(axis=1)
+    middle: NDArray[Any] = np.sort(rows, axis=1)[:, cut : count - cut].mean(axis=1)  # faster than to partition
     return middle

@@ -115,8 +115,10 @@ def _metrics(run: Run) -> list[Metric]:
     comparison, noise = found.comparison, found.noise
     latency = throughput = None
     if comparison and noise:
-        latency = ratio_of(comparison.latency, noise.latency, usable=found.has_settled)
-        throughput = ratio_of(comparison.throughput, noise.throughput, usable=found.has_settled)
+        latency = ratio_of(comparison.latency, noise.latency, usable=found.has_settled, noise_scale=found.noise_scale)
+        throughput = ratio_of(
+            comparison.throughput, noise.throughput, usable=found.has_settled, noise_scale=found.noise_scale
+        )
     overhead = harness_overhead_ms(run.streams[0])
     return [
         *latency_metrics(found.candidate, found.champion, latency),
