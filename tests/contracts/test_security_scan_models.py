@@ -79,6 +79,10 @@ def _skops(model: object) -> bytes:
         warnings.simplefilter("ignore")
         if hasattr(model, "fit") and not isinstance(model, TfidfVectorizer):
             model.fit(rows, rows[:, 0] > 0.5)
+    with warnings.catch_warnings():
+        # At import it looks at every attribute of every loaded module, Airflow's deprecated ones among them.
+        warnings.simplefilter("ignore")
+        import skops.io
     return bytes(skops.io.dumps(model))
 
 

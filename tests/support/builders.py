@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import cast
 
 from model_approval.domain.committee import Ability, Committee
 from model_approval.domain.deployment import ServingConfig, Target
@@ -271,6 +272,12 @@ def a_promotion(
     return Promotion.model_validate({**fields, **changes})
 
 
+LOCKS_IN_FORCE = {
+    f"confinement.{lock}": "in force: as on every machine of these tests"
+    for lock in ("limits", "capabilities", "landlock", "seccomp")
+}
+
+
 def an_evidence(check: str = "security_scan", **changes: object) -> Evidence:
     """Good evidence of a check for `a_candidate()`: no findings, all files covered, p99 of 41.2 ms."""
     manifest = a_manifest()
@@ -289,7 +296,8 @@ def an_evidence(check: str = "security_scan", **changes: object) -> Evidence:
     if check == "gpu_benchmark":
         fields["device"] = "cpu"
         fields["metrics"] = ({"name": "latency_p99", "value": 41.2, "unit": "ms", "low": 40.1, "high": 42.6},)
-    return Evidence.model_validate({**fields, **changes})
+    facts = {**LOCKS_IN_FORCE, **cast("dict[str, str]", changes.pop("environment", {}))}
+    return Evidence.model_validate({**fields, "environment": facts, **changes})
 
 
 def a_stored_evidence(evidence: Evidence | None = None, *, run: int = 1, **changes: object) -> StoredEvidence:

@@ -6,7 +6,6 @@ a limitation turns a would-be pass into `inconclusive`, and so does a figure too
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +15,20 @@ from model_approval.domain.manifest import ArtifactManifest
 from model_approval.policy.acceptance import moment_of, sort_findings
 from model_approval.policy.limits import Judgement, judge_limit, limit_words
 from model_approval.policy.readiness import Readiness, readiness
-from model_approval.policy.schema import Check, CheckRule, FindingLimit, FrozenPolicy, MetricLimit, TableRule
+from model_approval.policy.schema import (
+    BUILT_IN_VALIDATORS,
+    Check,
+    CheckRule,
+    FindingLimit,
+    FrozenPolicy,
+    MetricLimit,
+    TableRule,
+)
 
 __all__ = ["Readiness", "evaluate_checks", "last_run", "readiness"]
 
-_LOCK = re.compile(r"\.(limits|capabilities|landlock|seccomp)$")
+_LOCKS = ("limits", "capabilities", "landlock", "seccomp")
+_LOCK_ENDINGS = tuple(f"confinement.{lock}" for lock in _LOCKS)
 _NAMED = 5
 """How many files or findings a reason names; the rest is counted."""
 
@@ -111,16 +119,22 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
     if (
         judged.verdict is Verdict.PASSED
         and ground.check.confinement == "required"
-        and (open_doors := _not_locked(evidence))
+        and (open_doors := _not_locked(ground.check, evidence))
     ):
         judged = judged.but(Verdict.INCONCLUSIVE, f"whatever read the artifact was not locked in: {_some(open_doors)}")
     return _outcome(ground.check, rule, judged, evidence=evidence)
 
 
-def _not_locked(evidence: Evidence) -> list[str]:
-    """Locks that were not in force, as the validator reports them (`confinement.landlock: missing: ...`)."""
-    facts = sorted(evidence.environment.items())
-    return [f"{name}: {state}" for name, state in facts if _LOCK.search(name) and state.startswith("missing")]
+def _not_locked(check: Check, evidence: Evidence) -> list[str]:
+    """Locks that were not in force, as the validator reports them (`confinement.landlock: missing: ...`).
+
+    Of ours each must speak of all four; what a container of somebody's own does is its image's affair, and the pod's.
+    """
+    facts = evidence.environment
+    expected = [f"confinement.{lock}" for lock in _LOCKS] if check.validator in BUILT_IN_VALIDATORS else []
+    silent = [f"{name}: not reported" for name in expected if name not in facts]
+    told = [f"{name}: {state}" for name, state in sorted(facts.items()) if name.endswith(_LOCK_ENDINGS)]
+    return [*silent, *(fact for fact in told if ": in force" not in fact)]
 
 
 def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:

@@ -340,3 +340,12 @@ def test_a_policy_may_do_without_a_lock_and_still_says_no_without_one():
     lenient = a_policy(checks=(a_security_check(), a_benchmark_check(confinement="reported")))
     assert evaluate(GOOD_SCAN, fast, policy=lenient)[LATENCY].verdict is Verdict.PASSED
     assert evaluate(GOOD_SCAN, slow)[LATENCY].verdict is Verdict.FAILED
+
+
+def test_evidence_that_is_silent_about_its_locks_is_not_trusted_with_a_yes():
+    silent = GOOD_BENCHMARK.model_copy(
+        update={"evidence": GOOD_BENCHMARK.evidence.model_copy(update={"environment": {}})}
+    )
+    found = evaluate(GOOD_SCAN, silent)[LATENCY]
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "confinement.seccomp: not reported" in found.reason

@@ -233,7 +233,7 @@ def is_allowed(module: str, name: str, *, called: bool, made: bool = False) -> b
         return True
     if _EXCLUDED.search(module) or "." in name:
         return False
-    if not called and name.islower() and (_lies_in(module, REFERENCES) or _is_numpy_function(module, name)):
+    if not called and not made and name.islower() and (_lies_in(module, REFERENCES) or _is_numpy_function(module, name)):
         return True
     if _lies_in(module, CONSTRUCTORS):
         return bool(_CLASS_NAME.fullmatch(name) or _CYTHON_REBUILDER.fullmatch(name))

@@ -47,7 +47,7 @@ class Oddity(StrEnum):
     """A call of something that is itself the result of a call."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, order=True)
 class Import:
     """A name that the pickle imports, where first, and what it does with it."""
 

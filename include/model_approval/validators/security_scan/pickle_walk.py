@@ -81,8 +81,28 @@ class Machine:
         self._frame_end = 0
         self._numbered_with_gaps = False
         self._kept = 0
+        self._changed: dict[int, int] | None = None
+        """In a walk aside: what the memo held before it was changed."""
         self._restart = False
         """The fast loop must read its settings again."""
+
+    def run_aside(self, walk: Walk, start: int) -> None:
+        """Walk from the state that this walk is in, as a reader does that goes on elsewhere; leaves this one as it was.
+
+        Calls of what was imported before are noted on the same imports. Raises as `run`.
+        """
+        other = Machine(self.source, walk, self._spend)
+        other.stack, other._marks, other._things = [*self.stack, OPAQUE], self._marks[:], self._things[:]
+        other._codes, other._pairs = dict(self._codes), dict(self._pairs)
+        other._numbered_with_gaps, other._kept = self._numbered_with_gaps, self._kept
+        # The memo is not copied, since it can be large and there can be many arrays: what is changed is put back.
+        other.memo, other._changed, length = self.memo, {}, len(self.memo)
+        try:
+            other.run(start)
+        finally:
+            for index, value in other._changed.items():
+                self.memo[index] = value
+            del self.memo[length:]
 
     def run(self, start: int) -> int:
         """Walk from an offset to behind STOP; returns that offset.
@@ -312,6 +332,8 @@ class Machine:
         if index > len(memo) and not self._numbered_with_gaps:
             self._numbered_with_gaps = self._restart = True
             self._kept = len(memo)
+        if self._changed is not None and index < len(memo):
+            self._changed.setdefault(index, memo[index])
         memo.extend([_NEVER_KEPT] * (index + 1 - len(memo)))
         self._kept += memo[index] == _NEVER_KEPT
         memo[index] = value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +45,9 @@ _ODDITIES = {
         "calls something that it computes while loading, so that no list of names tells what runs",
     ),
 }
+
+
+_WORST_FIRST = (Standing.DANGEROUS, Standing.UNLISTED, Standing.UNKNOWN, Standing.HARMLESS)
 
 
 class BlobSource:
@@ -94,10 +96,18 @@ def find_program(blob: Blob, scan: FileScan) -> None:
     Any text reads as a few operations; only what calls something of a name that can be imported is a program.
     """
     pickles = _Pickles(blob, scan)
-    with contextlib.suppress(BadPickle, Uncovered):
+    try:
         pickles.walk_all(0)
+    except BreaksOff:
+        pass  # as any text does
+    except Uncovered as why:
+        scan.gap(f"what it would do as a pickle: {why}")
     if pickles.calls_something():
         pickles.record(())
+
+
+class BreaksOff(Uncovered):
+    """No unpickler could read on; other reasons are limits of ours, beyond which one could."""
 
 
 @dataclass
@@ -137,7 +147,7 @@ class _Pickles:
             return machine.run(at)
         except BadPickle as err:
             told = plain_line(str(err), limit=200)
-            raise Uncovered(f"what begins at byte {at} breaks off as a pickle: {told}") from err
+            raise BreaksOff(f"what begins at byte {at} breaks off as a pickle: {told}") from err
 
     def _on_array(self, machine: Machine, at: int) -> int:
         announced = read_announcement(machine, at)
@@ -161,11 +171,13 @@ class _Pickles:
         if self._depth:
             return
         reading = _Reading(Walk(), begin)
-        other = Machine(self._source, reading.walk, self._scan.budget.spend_pickle_bytes)
-        other.stack = [-1] * min(len(machine.stack) + 1, 1000)
-        with contextlib.suppress(BadPickle, Uncovered):  # it stumbles, as it should; what it imported until then counts
-            other.run(begin)
-        if reading.walk.imports or reading.walk.oddities:
+        try:
+            machine.run_aside(reading.walk, begin)
+        except BadPickle:
+            pass  # it stumbles, as it should; what it imported until then counts
+        except Uncovered as why:
+            self._scan.gap(f"what the numbers at byte {begin} would do as a pickle: {why}")
+        if reading.walk.imports:
             self._readings.append(reading)
 
     # --------------------------------------------------------------------------------------------------- what it means
@@ -173,8 +185,10 @@ class _Pickles:
     def record(self, own_modules: tuple[str, ...]) -> None:
         own = tuple(f"{module}." for module in own_modules)
         foreign = [one for one in self._walk.imports.values() if not f"{one.module}.".startswith(own or ("\0",))]
-        for one in sorted(foreign, key=lambda one: (one.module, one.name)):
-            self._report(one, standing_of(one))
+        # The worst first: of a flood of findings the last are not listed.
+        standings = sorted((_WORST_FIRST.index(standing_of(one)), one.module, one.name, one) for one in foreign)
+        for rank, _, _, one in standings:
+            self._report(one, _WORST_FIRST[rank])
         for oddity, at in sorted(self._walk.oddities.items()):
             rule, message = _ODDITIES[oddity]
             self._scan.add(self._blob, rule, message, subject=oddity, offset=at)

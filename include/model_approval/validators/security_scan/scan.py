@@ -22,7 +22,7 @@ from model_approval.validators.contract import plain_line
 
 _BLOCK_BYTES = 1024 * 1024
 _SPOOL_BYTES = 8 * 1024**2
-_COULD_BE_AN_OLD_PICKLE = frozenset({"unknown", "text", "markdown", "csv", "jsonl"})
+UNKNOWN_FORMAT = "its format is not known"
 MAX_FINDINGS_A_FILE = 200
 MAX_GAPS_A_FILE = 100
 _MAX_GAPS_TOLD = 5
@@ -152,7 +152,7 @@ class FileScan:
         offset: int | None = None,
         line: int | None = None,
     ) -> None:
-        """Record a finding; beyond the limit of one file the rest is a gap, since nobody reads a million lines.
+        """Record a finding; beyond the limit of one file the least severe are a gap, since nobody reads a million.
 
         Args:
             blob: Where it was found.
@@ -162,22 +162,24 @@ class FileScan:
             offset: Byte in the blob.
             line: Line in a text, from 1.
         """
-        if len(self.findings) >= MAX_FINDINGS_A_FILE:
-            self.gap(f"more than {MAX_FINDINGS_A_FILE} findings, the rest is not listed")
-            return
-        self.findings.append(
-            Finding(
-                rule=rule.id,
-                severity=rule.severity,
-                file=self.path,
-                inner=plain_line(blob.inner, limit=1000),
-                offset=offset,
-                line=line,
-                subject=plain_line(subject, limit=300),
-                message=plain_line(message),
-                advice=rule.advice,
-            )
+        finding = Finding(
+            rule=rule.id,
+            severity=rule.severity,
+            file=self.path,
+            inner=plain_line(blob.inner, limit=1000),
+            offset=offset,
+            line=line,
+            subject=plain_line(subject, limit=300),
+            message=plain_line(message),
+            advice=rule.advice,
         )
+        if len(self.findings) < MAX_FINDINGS_A_FILE:
+            self.findings.append(finding)
+            return
+        self.gap(f"more than {MAX_FINDINGS_A_FILE} findings, the least severe are not listed")
+        least = min(range(len(self.findings)), key=lambda at: self.findings[at].severity.rank)
+        if finding.severity.rank > self.findings[least].severity.rank:
+            self.findings[least] = finding
 
     def gap(self, reason: str) -> None:
         """Record that something was not looked into; of hundreds of reasons nobody needs the last."""
@@ -202,15 +204,15 @@ class FileScan:
             self.format = kind
         if blob.depth > self.budget.max_depth:
             raise Uncovered(f"nested deeper than {self.budget.max_depth} levels")
-        if kind in _COULD_BE_AN_OLD_PICKLE:
+        if kind not in ("pickle", "empty"):
             self._look_for_old_pickle(blob)
         scanner = self.scanners.get(kind)
         if scanner is None:
-            raise Uncovered("its format is not known" if kind == "unknown" else f"there is no scanner for {kind} yet")
+            raise Uncovered(UNKNOWN_FORMAT if kind == "unknown" else f"there is no scanner for {kind} yet")
         scanner.scan(blob, self)
 
     def _look_for_old_pickle(self, blob: Blob) -> None:
-        # Protocols 0 and 1 have no magic, and what stands first may be a text of any length.
+        # Protocols 0 and 1 have no magic, what stands first may be a text of any length, and other magic may be text.
         from model_approval.validators.security_scan.pickles import find_program
 
         find_program(blob, self)

@@ -12,7 +12,7 @@ from model_approval.validators import progress
 from model_approval.validators.contract import Bounds, Report, Task
 from model_approval.validators.security_scan import allowed_globals, second_opinion
 from model_approval.validators.security_scan.folder import check_folder
-from model_approval.validators.security_scan.scan import Blob, Budget, FileScan
+from model_approval.validators.security_scan.scan import UNKNOWN_FORMAT, Blob, Budget, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from model_approval.validators.supply_chain.hook import database_of, supply_chain
 
@@ -89,7 +89,7 @@ def _scan_file(task: Task, entry: FileEntry, paths: Mapping[str, int]) -> FileSc
 
 
 def _coverage(scan: FileScan, references: frozenset[str]) -> FileCoverage:
-    if scan.path in references and scan.format in ("unknown", "empty"):
+    if scan.path in references and scan.format in ("unknown", "empty") and scan.gaps.keys() <= {UNKNOWN_FORMAT}:
         return FileCoverage(path=scan.path, covered=True, format="tensor-data", note="raw tensors of a model beside it")
     return scan.coverage()
 
