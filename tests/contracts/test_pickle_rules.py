@@ -26,7 +26,7 @@ _TABLE: list[tuple[str, str, dict[str, Any], str]] = [
     ("__builtin__", "xrange", {"called": True}, "harmless"),
     ("sklearn.linear_model._logistic", "LogisticRegression", {"made": True}, "harmless"),
     ("sklearn.tree._tree", "Tree", {"called": True}, "harmless"),
-    ("sklearn.feature_selection._univariate_selection", "f_classif", {}, "harmless"),
+    ("sklearn.feature_selection._univariate_selection", "f_classif", {}, "unknown"),
     ("torch.nn.modules.linear", "Linear", {"made": True}, "harmless"),
     ("dill._dill", "_load_type", {"called": True, "named": ["slice"]}, "harmless"),
     # Known to run what the sender chooses, whatever is done with them.

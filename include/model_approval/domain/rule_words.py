@@ -94,6 +94,8 @@ MEANINGS: Mapping[str, str] = {
     "onnx.shadowed-operator": "A function of the model replaces an operator of the standard.",
     "openvino.extension": "A model needs operations of a library that does not come with the runtime.",
     "paddle.outside-operator": "An operator reaches beyond tensors: files, network or code.",
+    "pickle.call-by-state": "A pickle sets `__setstate__` on an object, so that what stands there is called.",
+    "pickle.changed-import": "A pickle changes a module, class or function that it imports.",
     "pickle.computed-call": "A pickle calls something that it has put together while it is loaded.",
     "pickle.dangerous-import": "Loading the file runs commands, files or code of the sender's choice.",
     "pickle.extension": "A pickle imports by number, so that the loading process decides what runs.",

@@ -1,13 +1,12 @@
 """The names that a pickle may import: data containers, tensor rebuilders, and the estimators of well-known libraries.
 
 Default-deny: a deny-list is bypassed by the next forgotten module (picklescan's own issue 66, and 45 advisories), an
-allow-list only by a flaw in one of these few. Five kinds of entries, from the narrowest:
+allow-list only by a flaw in one of these few. Four kinds of entries, from the narrowest:
 
 - `ALLOWED`: exact names, which may also be called. Each was read: it builds data out of its arguments, no more.
 - `NAMED`: exact names that may stand in a pickle but be neither called nor made: their constructors open files.
 - `CLASSES`: folders of a library whose *classes* may be instantiated the way `object.__reduce_ex__` does, which sets
   attributes but runs no constructor. Functions of theirs are not allowed by it.
-- `REFERENCES`: modules whose functions may be named, not called: an estimator that keeps its score function.
 - `CONSTRUCTORS`: folders of a library whose classes may also be called, since their constructors only keep arguments.
 
 Change any of it by raising `VERSION`, which is part of the evidence.
@@ -18,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-VERSION = "2026-11.4"
+VERSION = "2026-11.5"
 
 
 def _names(text: str) -> frozenset[str]:
@@ -121,7 +120,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "scipy.interpolate.interpolate": _names("interp1d PPoly BPoly"),
     "scipy.interpolate._interpolate": _names("interp1d PPoly BPoly"),
     "scipy.interpolate._bsplines": _names("BSpline"),
-    "scipy.stats._distn_infrastructure": _names("rv_frozen rv_continuous_frozen rv_discrete_frozen"),
     "pandas": _names(
         "Categorical CategoricalDtype CategoricalIndex DataFrame DatetimeIndex DatetimeTZDtype Index Interval "
         "IntervalDtype IntervalIndex MultiIndex NaT Period PeriodDtype PeriodIndex RangeIndex Series StringDtype "
@@ -156,17 +154,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "sklearn.neighbors.dist_metrics": _names("newObj"),
     "sklearn.neighbors.kd_tree": _names("newObj"),
     "sklearn.neighbors.ball_tree": _names("newObj"),
+    "nltk.probability": _names("FreqDist"),
     "torch._tensor": _names("Tensor _rebuild_from_type _rebuild_from_type_v2"),
     "dill._dill": _names("_create_array"),  # it calls its first argument, which the walk follows
 }
 
-_FUNCTIONS = _names("abs all any divmod hash len max min pow round sorted sum")
-NAMED: dict[str, frozenset[str]] = {
-    "builtins": _FUNCTIONS,  # gensim keeps the one that it hashes words with
-    "__builtin__": _FUNCTIONS,
-    "numpy": _names("memmap"),
-    "numpy.core.memmap": _names("memmap"),
-}
+NAMED: dict[str, frozenset[str]] = {"numpy": _names("memmap"), "numpy.core.memmap": _names("memmap")}
+"""No functions among them: what is named can be called by an attribute that a state sets, such as `append`."""
 
 _SKLEARN = _names(
     "_loss calibration cluster compose covariance cross_decomposition decomposition discriminant_analysis dummy "
@@ -192,7 +186,7 @@ CONSTRUCTORS: tuple[str, ...] = tuple(
     sorted(
         f"{folder}."
         for folder in _names(
-            "pandas._libs.tslibs nltk.probability sklearn._loss sklearn.tree._tree sklearn.tree._criterion "
+            "pandas._libs.tslibs sklearn._loss sklearn.tree._tree sklearn.tree._criterion "
             "sklearn.tree._splitter sklearn.ensemble._gb_losses sklearn.ensemble._hist_gradient_boosting "
             "sklearn.gaussian_process.kernels sklearn.linear_model._sgd_fast sklearn.linear_model.sgd_fast "
             "sklearn.metrics._dist_metrics sklearn.metrics._pairwise_distances_reduction sklearn.neighbors._ball_tree "
@@ -203,17 +197,9 @@ CONSTRUCTORS: tuple[str, ...] = tuple(
         )
     )
 )
-REFERENCES: tuple[str, ...] = (
-    "sklearn.cluster.", "sklearn.feature_selection.", "sklearn.metrics.", "sklearn.utils.extmath.", "scipy.special.",
-    "scipy.spatial.distance.", "scipy.stats.", "torch.nn.functional.", "torch.nn.init.", "torch.nn.modules.",
-)  # fmt: skip
-_NUMPY_FUNCTIONS = _names(
-    "abs absolute add all any argmax argmin average ceil clip cos cosh cumsum divide dot exp exp2 expm1 fabs floor "
-    "isnan linspace log log10 log1p log2 max maximum mean median min minimum multiply nanmax nanmean nanmedian nanmin "
-    "nanstd nansum negative ones percentile power prod quantile reciprocal rint sign sin sinh sqrt square std subtract "
-    "sum tan tanh var zeros"
+_EXCLUDED = re.compile(
+    r"(^|\.)(hunpos|senna|stanford\w*|tests?|_?testing|conftest|externals|datasets|_build_utils|__main__)(\.|$)"
 )
-_EXCLUDED = re.compile(r"(^|\.)(tests?|_?testing|conftest|externals|datasets|_build_utils|__main__)(\.|$)")
 _CLASS_NAME = re.compile(r"_?[A-Z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 _CYTHON_REBUILDER = re.compile(r"__pyx_unpickle_[A-Za-z0-9_]+")
 CLASS_LISTED = frozenset(prefix.split(".", 1)[0] for prefix in (*CLASSES, *CONSTRUCTORS, *ALLOWED))
@@ -233,8 +219,6 @@ def is_allowed(module: str, name: str, *, called: bool, made: bool = False) -> b
         return True
     if _EXCLUDED.search(module) or "." in name:
         return False
-    if not called and not made and name.islower() and (_lies_in(module, REFERENCES) or _is_numpy_function(module, name)):
-        return True
     if _lies_in(module, CONSTRUCTORS):
         return bool(_CLASS_NAME.fullmatch(name) or _CYTHON_REBUILDER.fullmatch(name))
     return not called and _lies_in(module, CLASSES) and bool(_CLASS_NAME.fullmatch(name))
@@ -243,10 +227,6 @@ def is_allowed(module: str, name: str, *, called: bool, made: bool = False) -> b
 def is_listed_class(module: str, name: str) -> bool:
     """Whether it is a class of a library that we know, of which not even a call runs what the pickle chooses."""
     return _lies_in(module, CLASSES) and bool(_CLASS_NAME.fullmatch(name)) and not _EXCLUDED.search(module)
-
-
-def _is_numpy_function(module: str, name: str) -> bool:
-    return name in _NUMPY_FUNCTIONS and module in ("numpy", "numpy.core.fromnumeric", "numpy._core.fromnumeric")
 
 
 def looks_like_class(name: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
+from model_approval.validators.security_scan.call_targets import Standing, standing_of
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule
 
 _ADVICE = "remove it; the model must load without code from the artifact"
@@ -58,21 +58,6 @@ _SYSTEM_FILE = re.compile(
 _LOADED = frozenset({"weight_map", "weightsManifest", "external_data", "weights_files"})
 """Below these keys stand names of files that are loaded. Elsewhere paths of the machine where a model was trained are
 common and mean nothing."""
-_NEVER_TARGETS = frozenset({"builtins", "code", "pty", "posix", "nt", "os", "subprocess", "sys", "runpy", "importlib"})
-_FINE_TARGETS = frozenset(
-    {"collections", "datetime", "decimal", "fractions", "pathlib", "math", "random", "uuid", "enum"}
-)
-_KNOWN_LIBRARIES = frozenset(
-    {
-        "torch", "torchvision", "torchaudio", "transformers", "diffusers", "pytorch_lightning", "lightning", "nemo",
-        "timm", "sklearn", "numpy", "omegaconf", "monai", "xgboost", "lightgbm", "keras", "tensorflow", "peft",
-        "torchmetrics",
-    }
-)  # fmt: skip
-_LIBRARY_DOORS = re.compile(
-    r"(?:^|\.)(?:load|loads|hub|cpp_extension|open|memmap|fromfile|tofile|save|system|popen|eval|exec|compile|call"
-    r"|check_output|import_module|get_file|download\w*|extract\w*|from_pretrained_unsafe|runstring|load_library)(?:\.|$)"
-)
 KEYS = CODE_KEYS | TRUE_MEANS_CODE | TARGET_KEYS | _COMMAND_KEYS | {"command", "base_model_name_or_path"}
 """Keys whose values are judged whatever they are."""
 WORTH = re.compile(r"://|\.\.[\\/]|\(|__|\\\\|^[/~]|\blambda\b|--trust|\b(?:os|posix|nt|pty|importlib)\.")
@@ -156,11 +141,9 @@ def _judge_expression(key: str, value: str) -> Iterator[Trouble]:
 
 def judge_target(target: str) -> Iterator[Trouble]:
     """Judge a dotted name that a loader imports and calls, as Hydra does."""
-    root = target.split(".", 1)[0]
-    if root in _NEVER_TARGETS or (root in sys.stdlib_module_names and root not in _FINE_TARGETS):
-        yield Trouble(_RUNS, f"the loader is told to call {target!r}", target)
-    elif root in _KNOWN_LIBRARIES and _LIBRARY_DOORS.search(target):
+    standing = standing_of(target)
+    if standing is Standing.DANGEROUS:
         yield Trouble(_RUNS, f"the loader is told to call {target!r}, which reads files or runs code", target)
-    elif root not in _KNOWN_LIBRARIES and root not in _FINE_TARGETS and "." in target:
+    elif standing is Standing.UNKNOWN:
         message = f"the loader is told to import and call {target!r}, which we do not know"
         yield Trouble(_TARGET, message, target, unknown=f"what {plain_line(target, limit=100)!r} does is not known")

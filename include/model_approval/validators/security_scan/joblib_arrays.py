@@ -18,6 +18,7 @@ from model_approval.validators.security_scan.pickle_values import ArrayType, Bad
 from model_approval.validators.security_scan.pickle_walk import OPAQUE, Machine
 from model_approval.validators.security_scan.scan import Uncovered
 
+_PADDING = b"\xff"
 _MARK = object()
 _WRAPPER = object()
 _MAX_OPERATIONS = 100_000
@@ -38,6 +39,8 @@ class _Pushed:
 class Announcement:
     """Where an array's bytes stand."""
 
+    behind: int
+    """Offset behind the announcement: where a reader that knows nothing of joblib goes on."""
     begin: int
     """Offset behind padding; of the nested pickle when it holds objects."""
     byte_count: int
@@ -67,13 +70,15 @@ def _announced(machine: Machine, reader: _Reader) -> Announcement:
     if not isinstance(kind, ArrayType):
         raise Uncovered(f"{_ODD}: its type is not known")
     if kind.holds_objects:
-        return Announcement(at, 0, True)
+        return Announcement(reader.at, at, 0, True)
     if state.get("numpy_array_alignment_bytes") is not None:
         padding = machine.source.read_at(at, 1)
         if not padding:
             raise BadPickle(f"it breaks off at byte {at}")
+        if machine.source.read_at(at + 1, padding[0]).strip(_PADDING):
+            raise Uncovered(f"{_ODD}: its padding holds other bytes than joblib's")
         at += 1 + padding[0]
-    return Announcement(at, math.prod(cast("tuple[int, ...]", shape)) * kind.item_bytes, False)
+    return Announcement(reader.at, at, math.prod(cast("tuple[int, ...]", shape)) * kind.item_bytes, False)
 
 
 class _Reader:

@@ -19,10 +19,13 @@ CALLS_ITS_FIRST: Final = frozenset(
         ("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor"), ("copyreg", "__newobj__"),
         ("copy_reg", "__newobj__"), ("copyreg", "__newobj_ex__"), ("copy_reg", "__newobj_ex__"),
         ("torch._tensor", "_rebuild_from_type_v2"), ("torch._tensor", "_rebuild_from_type"),
-        ("dill._dill", "_create_array"),
+        ("dill._dill", "_create_array"), ("pandas.core.indexes.base", "_new_Index"),
+        ("pandas.core.indexes.datetimes", "_new_DatetimeIndex"), ("pandas.core.indexes.period", "_new_PeriodIndex"),
     }
 )  # fmt: skip
 """Functions that call, or make an instance of, what they are given first."""
+LOADS_BYTES: Final = ("torch.storage", "_load_from_bytes")
+"""Loads its argument as a torch file, with everything that one may do."""
 PLAIN_BASES: Final = frozenset(
     (module, name)
     for module in ("builtins", "__builtin__")
@@ -45,6 +48,10 @@ class Oddity(StrEnum):
     """Frames that overlap, or an operation across the end of one: readers disagree what it means."""
     COMPUTED_CALL = "computed_call"
     """A call of something that is itself the result of a call."""
+    CHANGED_IMPORT = "changed_import"
+    """Attributes or items that are set on something imported: a module, a class or a function."""
+    CALL_BY_STATE = "call_by_state"
+    """The name `__setstate__` among the values: set on an object, it is called with the next state."""
 
 
 @dataclass(slots=True, order=True)
@@ -78,6 +85,8 @@ class Walk:
     oddities: dict[Oddity, int] = field(default_factory=dict)
     nested: list[tuple[int, int]] = field(default_factory=list)
     """Offset and length of bytes that the pickle has torch load as another file."""
+    byte_strings: int = 0
+    """How many there are. When all of them are `nested`, none can be loaded in another way without being seen."""
     gaps: list[str] = field(default_factory=list)
     """What could not be followed."""
 

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from typing import Final
 
 from model_approval.validators.security_scan import pickle_opcodes as op
+from model_approval.validators.security_scan.pickle_reader import PickleReader
 from model_approval.validators.security_scan.pickle_values import (
     ARRAY_WRAPPERS,
     CALLS_ITS_FIRST,
+    LOADS_BYTES,
     NAMED_CALLS,
     PLAIN_BASES,
     BadPickle,
@@ -31,23 +33,23 @@ from model_approval.validators.security_scan.pickle_values import (
     decimal,
     decoded,
     simple_array_type,
-    unescaped,
 )
 from model_approval.validators.security_scan.scan import Uncovered
 
 OPAQUE: Final = -1
 _TUPLE_OF: Final = -(1 << 50)
 """A tuple whose first item is the text or bytes at an offset is this number minus the offset."""
+_SETSTATE: Final = b"__setstate__"
 _NEVER_KEPT: Final = -(1 << 62)
 """In the memo, where a number was left out."""
 _WINDOW_BYTES: Final = 512 * 1024
+_FIRST_WINDOW_BYTES: Final = 16 * 1024
 _SHORT_BYTES: Final = 260
 """The longest operation of the fast loop: two bytes and a short text."""
 _MAX_NAMED: Final = 50
-_MAX_NAME_BYTES: Final = 512
-_MAX_LINE_BYTES: Final = 16 * 1024**2
 _MAX_STACK: Final = 3_000_000
 _MAX_IMPORTS: Final = 20_000
+_MAX_THINGS: Final = 500_000
 _MAX_MEMO: Final = 12_000_000
 """Each takes eight bytes; a pickle of fifty megabytes made of nothing but short texts has seven million."""
 
@@ -56,7 +58,7 @@ OnArray = Callable[["Machine", int], int]
 """Called when an array that stands in the stream is announced; gets the offset, returns the one behind the array."""
 
 
-class Machine:
+class Machine(PickleReader):
     """One walk over one pickle."""
 
     def __init__(
@@ -70,13 +72,15 @@ class Machine:
             spend: Called with the number of bytes of each window; may raise to stop.
             on_array: Follows joblib's arrays; without it their announcement is an ordinary object.
         """
-        self.source, self.walk = source, walk
+        super().__init__(source)
+        self.walk = walk
         self.stack: list[int] = []
         self.memo = array("q")
         self._marks: list[int] = []
         self._things: list[Thing] = []
         self._codes: dict[tuple[str, str], int] = {}
         self._pairs: dict[tuple[int, int], int] = {}
+        self._types: dict[str | None, int] = {}
         self._spend, self._on_array = spend, on_array
         self._frame_end = 0
         self._numbered_with_gaps = False
@@ -111,15 +115,17 @@ class Machine:
             BadPickle: It breaks off.
             Uncovered: It is larger than the walk may be.
         """
-        at = start
+        at, wanted = start, _FIRST_WINDOW_BYTES
         while True:
-            window = self.source.read_at(at, _WINDOW_BYTES)
+            window = self.source.read_at(at, wanted)
             if not window:
                 raise BadPickle(f"it ends without STOP at byte {at}")
-            self._spend(len(window))
             self._check_size()
+            begin = at
             try:
                 at, stopped = self._run_window(window, at)
+                self._spend(max(1, min(at - begin, len(window))))
+                wanted = min(_WINDOW_BYTES, 2 * wanted) if at - begin > wanted // 2 else wanted
             except IndexError as err:
                 raise BadPickle(f"an operation near byte {at} lacks its operands or its argument") from err
             if at > self.source.size_bytes:
@@ -152,6 +158,8 @@ class Machine:
                 at += 1
             elif code == op.SHORT_BINUNICODE:
                 push(base + at)
+                if window[at + 1] == 12 and window[at + 2 : at + 14] == _SETSTATE:
+                    self._odd(Oddity.CALL_BY_STATE, base + at)
                 at += 2 + window[at + 1]
             elif code == op.BINGET:
                 self._get(window[at + 1], base + at)
@@ -164,6 +172,8 @@ class Machine:
                 at += 1
             elif code == op.SETITEMS or code == op.APPENDS or code == op.ADDITEMS:
                 del stack[marks.pop() :]
+                if stack[-1] < OPAQUE:
+                    self._note_change(base + at)
                 at += 1
             elif code == op.STOP:
                 stack.pop()
@@ -205,8 +215,9 @@ class Machine:
     def _values(self, code: int, at: int) -> int | None:  # noqa: C901  # a table of operations, each one line
         stack = self.stack
         if width := op.LONG_ARGUMENT.get(code):
-            length = self._number(at + 1, width)
+            length = self.number_at(at + 1, width)
             stack.append(at if code in op.TEXTS or code in op.BYTES else OPAQUE)
+            self._note_long(code, at, length)
             return at + 1 + width + length
         if code in (op.TUPLE1, op.TUPLE2, op.TUPLE3):
             count = code - op.TUPLE1 + 1
@@ -223,7 +234,7 @@ class Machine:
             stack.append(OPAQUE)
         elif code in (op.APPEND, op.SETITEM):
             del stack[-1 if code == op.APPEND else -2 :]
-            self._need_value()
+            self._note_change(at)
         elif code == op.POP:
             # As the unpickler does: with nothing above the mark, the mark itself goes.
             if self._marks and self._marks[-1] == len(stack):
@@ -242,13 +253,13 @@ class Machine:
 
     def _memo(self, code: int, at: int) -> int | None:
         if code == op.BINPUT:
-            self._put(self._number(at + 1, 1))
+            self._put(self.number_at(at + 1, 1))
             return at + 2
         if code == op.LONG_BINPUT:
-            self._put(self._number(at + 1, 4))
+            self._put(self.number_at(at + 1, 4))
             return at + 5
         if code == op.LONG_BINGET:
-            self._get(self._number(at + 1, 4), at)
+            self._get(self.number_at(at + 1, 4), at)
             return at + 5
         if code == op.PROTO:
             return at + 2
@@ -262,7 +273,7 @@ class Machine:
         if self._frame_end and self._frame_end != at:
             self._odd(Oddity.FRAME, at)
         self._restart = True
-        self._frame_end = at + 9 + self._number(at + 1, 8)
+        self._frame_end = at + 9 + self.number_at(at + 1, 8)
         if self._frame_end > self.source.size_bytes:
             self._odd(Oddity.FRAME, at)
 
@@ -290,7 +301,7 @@ class Machine:
             stack.append(self._call(function, OPAQUE, at))
         elif code == op.BUILD:
             stack.pop()
-            self._need_value()
+            self._note_change(at)
         elif code in (op.EXT1, op.EXT2, op.EXT4):
             self._odd(Oddity.EXTENSION, at)
             stack.append(OPAQUE)
@@ -302,7 +313,7 @@ class Machine:
     def _lines(self, code: int, at: int) -> int | None:
         if code not in op.LINES:
             return None
-        lines, behind = self._read_lines(at + 1, op.LINES[code])
+        lines, behind = self.lines_at(at + 1, op.LINES[code])
         if code in (op.GLOBAL, op.INST):
             if code == op.INST:
                 del self.stack[self._marks.pop() :]
@@ -315,6 +326,8 @@ class Machine:
             self._put(decimal(lines[0], at))
         else:
             self.stack.append(at if code in op.TEXTS else OPAQUE)
+            if code in op.TEXTS and self.text_at(at) == _SETSTATE.decode():
+                self._odd(Oddity.CALL_BY_STATE, at)
         return behind
 
     # -------------------------------------------------------------------------------------------------------- helpers
@@ -346,9 +359,17 @@ class Machine:
         # Unpicklers take the count of kept values for the number; without gaps that is the length.
         self._put(self._kept)
 
-    def _need_value(self) -> None:
-        if not self.stack:
-            raise IndexError
+    def _note_change(self, at: int) -> None:
+        """Something is set on the value on top."""
+        if isinstance(self.thing(self.stack[-1]), Import):
+            self._odd(Oddity.CHANGED_IMPORT, at)
+
+    def _note_long(self, code: int, at: int, length: int) -> None:
+        if code in op.TEXTS:
+            if length == len(_SETSTATE) and self.text_at(at) == _SETSTATE.decode():
+                self._odd(Oddity.CALL_BY_STATE, at)
+        elif code in op.BYTES or code == op.code_of("BYTEARRAY8"):
+            self.walk.byte_strings += 1
 
     def _import_from_stack(self, module: int, name: int, at: int) -> None:
         texts = self.text_at(module), self.text_at(name)
@@ -384,10 +405,16 @@ class Machine:
         if (called.module, called.name) in CALLS_ITS_FIRST:
             self._call_argument(called, arguments, at)
         if (called.module, called.name) == ("numpy", "dtype") and first is not None:
-            return self.code_of(simple_array_type(self.text_at(first)))
-        if (called.module, called.name) == ("torch.storage", "_load_from_bytes"):
+            return self._array_type(self.text_at(first))
+        if (called.module, called.name) == LOADS_BYTES:
             self._load_nested(first)
         return OPAQUE
+
+    def _array_type(self, described: str | None) -> int:
+        code = self._types.get(described)
+        if code is None:
+            code = self._types[described] = self.code_of(simple_array_type(described))
+        return code
 
     def _call_by_name(self, called: Import, first: int | None, at: int) -> int:
         """A function that looks a type up by its name: what it gives back is as good as an import of it."""
@@ -411,9 +438,9 @@ class Machine:
         pair = self.thing(arguments)
         first = self.thing(pair.first) if isinstance(pair, Pair) else None
         base = self.thing(pair.second) if isinstance(pair, Pair) else None
-        if not isinstance(first, Import):
+        if not isinstance(first, Import) or (first.module, first.name) in (*CALLS_ITS_FIRST, LOADS_BYTES):
             self._odd(Oddity.COMPUTED_CALL, at)
-        elif called.name.startswith("__newobj"):
+        elif called.name.startswith(("__newobj", "_new_")):
             first.made = True
         elif called.name != "_reconstructor":
             first.called = True
@@ -430,7 +457,7 @@ class Machine:
         if at is None or width is None:
             self.walk.gaps.append("a torch file inside of the pickle, which the scan does not find")
         else:
-            self.walk.nested.append((at + 1 + width, self._number(at + 1, width)))
+            self.walk.nested.append((at + 1 + width, self.number_at(at + 1, width)))
 
     def _make(self, kind: int, at: int) -> int:
         made = self.thing(kind)
@@ -451,40 +478,10 @@ class Machine:
 
     def code_of(self, thing: Thing) -> int:
         """A number for something of interest."""
+        if len(self._things) >= _MAX_THINGS:
+            raise Uncovered("a pickle that names more things than the scan follows")
         self._things.append(thing)
         return -1 - len(self._things)
-
-    def text_at(self, at: int) -> str | None:
-        """The text that was pushed at an offset; None when it is no text, or too long for a name."""
-        if at < 0:
-            return None
-        head = self.source.read_at(at, 9 + _MAX_NAME_BYTES)
-        width = op.TEXTS.get(head[0])
-        if width is None:
-            return None
-        if width == 0:
-            line = head[1:].split(b"\n", 1)[0]
-            text = unescaped(line, quoted=head[0] == op.code_of("STRING"))
-            return text if len(line) <= _MAX_NAME_BYTES else None
-        length = int.from_bytes(head[1 : 1 + width], "little")
-        return decoded(head[1 + width : 1 + width + length]) if length <= _MAX_NAME_BYTES else None
-
-    def _number(self, at: int, width: int) -> int:
-        data = self.source.read_at(at, width)
-        if len(data) < width:
-            raise BadPickle(f"it breaks off at byte {at}")
-        return int.from_bytes(data, "little")
-
-    def _read_lines(self, at: int, count: int) -> tuple[list[bytes], int]:
-        size = 1024
-        while True:
-            data = self.source.read_at(at, size)
-            parts = data.split(b"\n", count)
-            if len(parts) > count:
-                return parts[:count], at + sum(len(part) + 1 for part in parts[:count])
-            if len(data) < size or size >= _MAX_LINE_BYTES:
-                raise BadPickle(f"the line at byte {at} does not end")
-            size *= 16
 
     def _odd(self, oddity: Oddity, at: int) -> None:
         self.walk.oddities.setdefault(oddity, at)

@@ -11,7 +11,7 @@ from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
 from model_approval.validators.security_scan.joblib_arrays import read_announcement
 from model_approval.validators.security_scan.pickle_rules import Standing, standing_of
-from model_approval.validators.security_scan.pickle_values import BadPickle, Import, Oddity, Walk
+from model_approval.validators.security_scan.pickle_values import LOADS_BYTES, BadPickle, Import, Oddity, Walk
 from model_approval.validators.security_scan.pickle_walk import Machine
 from model_approval.validators.security_scan.scan import Blob, FileScan, Rule, Uncovered
 from model_approval.validators.security_scan.state_gadgets import find_programs
@@ -40,6 +40,14 @@ _ODDITIES = {
         Rule("pickle.frame", Severity.HIGH, _ADVICE),
         "has frames that overlap or cut an operation in two, so that readers disagree what it does",
     ),
+    Oddity.CHANGED_IMPORT: (
+        Rule("pickle.changed-import", Severity.CRITICAL, _ADVICE),
+        "sets attributes or items of something that it imports, so that other code runs than the name says",
+    ),
+    Oddity.CALL_BY_STATE: (
+        Rule("pickle.call-by-state", Severity.CRITICAL, _ADVICE),
+        "holds the name `__setstate__`: set on an object, whatever stands there is called with a value of its choice",
+    ),
     Oddity.COMPUTED_CALL: (
         Rule("pickle.computed-call", Severity.HIGH, _ADVICE),
         "calls something that it computes while loading, so that no list of names tells what runs",
@@ -47,6 +55,9 @@ _ODDITIES = {
 }
 
 
+_PROGRAMS = frozenset(Standing) - {Standing.HARMLESS}
+_KNOWN_PROGRAMS = frozenset({Standing.DANGEROUS})
+"""An array of objects is a pickle of its own; read with the memo of the outer one its names are jumbled."""
 _WORST_FIRST = (Standing.DANGEROUS, Standing.UNLISTED, Standing.UNKNOWN, Standing.HARMLESS)
 
 
@@ -102,8 +113,7 @@ def find_program(blob: Blob, scan: FileScan) -> None:
         pass  # as any text does
     except Uncovered as why:
         scan.gap(f"what it would do as a pickle: {why}")
-    if pickles.calls_something():
-        pickles.record(())
+    pickles.record_programs()
 
 
 class BreaksOff(Uncovered):
@@ -116,6 +126,8 @@ class _Reading:
 
     walk: Walk
     at: int
+    bad: frozenset[Standing]
+    """Imports of these make it a program."""
 
 
 class _Pickles:
@@ -136,10 +148,12 @@ class _Pickles:
         if is_torch:
             raise Uncovered("an old torch file that ends before its tensors")
 
-    def calls_something(self) -> bool:
-        """Whether something that can be imported is called."""
-        called = (one for one in self._walk.imports.values() if one.called)
-        return any(all(part.isidentifier() for part in f"{one.module}.{one.name}".split(".")) for one in called)
+    def record_programs(self) -> None:
+        """Report what is called, can be imported, and is not harmless; nothing else."""
+        for one in self._walk.imports.values():
+            is_name = all(part.isidentifier() for part in f"{one.module}.{one.name}".split("."))
+            if one.called and is_name and (standing := standing_of(one)) in (Standing.DANGEROUS, Standing.UNLISTED):
+                self._report(one, standing)
 
     def _walk_one(self, at: int) -> int:
         machine = Machine(self._source, self._walk, self._scan.budget.spend_pickle_bytes, self._on_array)
@@ -152,6 +166,9 @@ class _Pickles:
     def _on_array(self, machine: Machine, at: int) -> int:
         announced = read_announcement(machine, at)
         begin = announced.begin
+        self._read_as_operations(
+            machine, announced.behind, _PROGRAMS if not announced.holds_objects else _KNOWN_PROGRAMS
+        )
         if announced.holds_objects:
             if self._depth >= _MAX_NESTED:
                 raise Uncovered(f"arrays of objects nested deeper than {_MAX_NESTED} levels")
@@ -163,14 +180,11 @@ class _Pickles:
         end = begin + announced.byte_count
         if end > self._blob.size_bytes:
             raise BadPickle(f"the array at byte {begin} is longer than the file")
-        self._read_as_operations(machine, begin)
         return end
 
-    def _read_as_operations(self, machine: Machine, begin: int) -> None:
+    def _read_as_operations(self, machine: Machine, begin: int, bad: frozenset[Standing]) -> None:
         """`pickle.load` would take the numbers for operations: they must not be a program for it."""
-        if self._depth:
-            return
-        reading = _Reading(Walk(), begin)
+        reading = _Reading(Walk(), begin, bad)
         try:
             machine.run_aside(reading.walk, begin)
         except BadPickle:
@@ -199,6 +213,10 @@ class _Pickles:
         self._record_readings()
         for gap in self._walk.gaps:
             self._scan.gap(gap)
+        loads_bytes = any((one.module, one.name) == LOADS_BYTES for one in foreign)
+        makes_bytes = any(one.called and one.name in ("encode", "bytes", "bytearray") for one in foreign)
+        if loads_bytes and (makes_bytes or len(self._walk.nested) != self._walk.byte_strings):
+            self._scan.gap("which of its bytes torch would load as a file of its own")
         for begin, length in self._walk.nested:
             self._scan.unpack(self._blob, f"bytes at {begin}", cast("IO[bytes]", _Slice(self._source, begin, length)))
 
@@ -218,7 +236,7 @@ class _Pickles:
 
     def _record_readings(self) -> None:
         for reading in self._readings:
-            bad = [one for one in reading.walk.imports.values() if standing_of(one) is not Standing.HARMLESS]
+            bad = [one for one in reading.walk.imports.values() if standing_of(one) in reading.bad]
             names = ", ".join(plain_line(f"{one.module}.{one.name}", limit=100) for one in bad[:5])
             if bad:
                 message = f"the numbers of an array are at the same time a program that imports {names}"
