@@ -84,6 +84,21 @@ def test_a_chunked_answer_is_put_together(endpoint: Endpoint, server: V2Server) 
     assert endpoint.infer(endpoint.prepare(_X)).body == b"abcde"
 
 
+@pytest.mark.parametrize(
+    "size", [b"-5", b"+5", b"0x5", b"1_0", b" 5", b"", b"5" * 17, b"5;" + b"x" * 5000, b"4", b"x" * 9000]
+)
+def test_a_chunk_of_no_honest_size_is_refused(endpoint: Endpoint, server: V2Server, size: bytes) -> None:
+    server.infer = lambda head, body: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nabcde\r\n"
+    with pytest.raises(EvidenceError, match="not chunked as it says"):
+        endpoint.infer(endpoint.prepare(_X))
+
+
+def test_a_chunk_over_the_limit_is_refused_before_it_is_read(endpoint: Endpoint, server: V2Server) -> None:
+    server.infer = lambda head, body: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000001\r\nabc"
+    with pytest.raises(EvidenceError, match="longer than 1073741824 bytes"):
+        endpoint.infer(endpoint.prepare(_X))
+
+
 def test_a_server_that_does_not_answer_is_given_up(server: V2Server) -> None:
     server.infer = lambda head, body: b"HTTP/1.1 200 OK\r\n"
     endpoint = Endpoint.at(server.where, timeout_s=0.05)
@@ -130,12 +145,9 @@ def test_an_answer_that_breaks_the_protocol_is_no_output(header: bytes) -> None:
         decode_infer(header + b"\x09\x00\x00\x00\x00\x00\x00\x00", len(header), who="candidate")
 
 
-def test_a_connection_that_the_server_closed_while_it_was_idle_is_made_anew(
-    server: V2Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("model_approval.validators.gpu_benchmark.endpoint._IDLE_S", -1.0)
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_made_anew(server: V2Server) -> None:
     server.infer, honest = (lambda head, body: http(200, b"last", "Connection: keep-alive\r\n")), server.infer
-    endpoint = Endpoint.at(server.where, timeout_s=5.0)
+    endpoint = Endpoint.at(server.where, timeout_s=5.0, idle_s=-1.0)
     endpoint.infer(endpoint.prepare(_X))
     server.hang_up()
     server.infer = honest

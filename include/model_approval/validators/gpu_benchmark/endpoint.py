@@ -10,6 +10,7 @@ The clock runs from the first byte sent to the last byte received; nothing is en
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import struct
@@ -30,11 +31,11 @@ from model_approval.validators.gpu_benchmark.open_inference import (
 )
 
 DEFAULT_TIMEOUT_S = 60.0
-_IDLE_S = 1.0
-"""Unused for longer than this, a connection is looked at before it is used again."""
 _BLOCK = 256 * 1024
 _MAX_HEAD = 64 * 1024
 _MAX_BODY = 1024**3
+_MAX_CHUNK_LINE = 4096
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 
 
 class ServerGoneError(EvidenceError):
@@ -84,6 +85,7 @@ class Endpoint:
         who: How messages name it: `candidate`, `champion`.
         model: The model's name at the server.
         timeout_s: Longest wait for one answer.
+        idle_s: Unused for longer than this, a connection is looked at before it is used again.
     """
 
     where: str
@@ -92,6 +94,7 @@ class Endpoint:
     timeout_s: float = DEFAULT_TIMEOUT_S
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with each request, for example an authorization."""
+    idle_s: float = 1.0
     _socket: socket.socket | None = field(default=None, repr=False)
     _used: float = field(default=0.0, repr=False)
 
@@ -102,7 +105,7 @@ class Endpoint:
 
     def another(self) -> Endpoint:
         """A second connection to the same server."""
-        return Endpoint(self.where, self.who, self.model, self.timeout_s, self.headers)
+        return Endpoint(self.where, self.who, self.model, self.timeout_s, self.headers, self.idle_s)
 
     def prepare(self, inputs: Arrays) -> Prepared:
         """Render an inference request."""
@@ -196,7 +199,7 @@ class Endpoint:
 
     def _connected(self) -> socket.socket:
         now = time.monotonic()
-        if self._socket is not None and now - self._used > _IDLE_S and _is_over(self._socket):
+        if self._socket is not None and now - self._used > self.idle_s and _is_over(self._socket):
             self.close()
         if self._socket is None:
             self._socket = _connect(self.where, self.who, self.timeout_s)
@@ -325,33 +328,40 @@ def _read_exactly(connection: socket.socket, have: bytes, length: int, who: str)
     return b"".join(parts)
 
 
-def _read_chunked(connection: socket.socket, data: bytes, who: str) -> bytes:
-    """Body of a chunked answer (RFC 9112, section 7.1), trailers dropped."""
-    body = bytearray()
+def _read_chunked(connection: socket.socket, have: bytes, who: str) -> bytes:
+    """Body of a chunked answer (RFC 9112, section 7.1). Trailers are refused: no model server sends any."""
+    body, pending = bytearray(), bytearray(have)
     while True:
-        while (end := data.find(b"\r\n")) < 0:
-            data = _more(connection, data, who)
-        size = _chunk_size(data[:end], who)
-        data = data[end + 2 :]
-        while len(data) < size + 2:
-            data = _more(connection, data, who)
-        body += data[:size]
-        data = data[size + 2 :]
+        while (end := pending.find(b"\r\n")) < 0 and len(pending) <= _MAX_CHUNK_LINE:
+            _receive_more(connection, pending, who)
+        size = _chunk_size(bytes(pending[: max(end, 0)]), who)
+        if len(body) + size > _MAX_BODY:
+            raise EvidenceError(f"{who}: the model server's answer is longer than {_MAX_BODY} bytes")
+        del pending[: end + 2]
+        while len(pending) < size + 2:
+            _receive_more(connection, pending, who)
+        if pending[size : size + 2] != b"\r\n":
+            raise _not_chunked(who)
+        body += memoryview(pending)[:size]
+        del pending[: size + 2]
         if size == 0:
             return bytes(body)
-        if len(body) > _MAX_BODY:
-            raise EvidenceError(f"{who}: the model server's answer is longer than {_MAX_BODY} bytes")
 
 
-def _more(connection: socket.socket, data: bytes, who: str) -> bytes:
+def _receive_more(connection: socket.socket, pending: bytearray, who: str) -> None:
     block = connection.recv(_BLOCK)
     if not block:
         raise ServerGoneError(f"{who}: the model's server broke off in the middle of an answer")
-    return data + block
+    pending += block
 
 
 def _chunk_size(line: bytes, who: str) -> int:
-    try:
-        return int(line.split(b";")[0], 16)
-    except ValueError:
-        raise EvidenceError(f"{who}: the model server's answer is not chunked as it says") from None
+    """What precedes an extension; `int` alone would take signs, prefixes and underscores too."""
+    digits = line.partition(b";")[0].rstrip(b" \t")
+    if len(line) > _MAX_CHUNK_LINE or not _CHUNK_SIZE.fullmatch(digits):
+        raise _not_chunked(who)
+    return int(digits, 16)
+
+
+def _not_chunked(who: str) -> EvidenceError:
+    return EvidenceError(f"{who}: the model server's answer is not chunked as it says")
