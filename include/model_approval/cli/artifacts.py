@@ -50,14 +50,13 @@ def scan(
     as_json: bool = JsonOption,
 ) -> None:
     """Scan files as the security check does. Exit code: 0 passed, 1 failed, 3 inconclusive or errored."""
-    launched = Launch(
-        "security_scan", path, scan_options.parameters(model=model, osv=osv, signed_by=signed_by or ()), timeout_s
-    )
-    from model_approval.cli import artifact_report, exchange
+    parameters = scan_options.parameters(model=model, osv=osv, signed_by=signed_by or ())
+    with Launch("security_scan", path, parameters, timeout_s) as launched:
+        from model_approval.cli import artifact_report, exchange
 
-    outputs = exchange.Outputs(sarif=sarif, vex=vex_output, sbom=sbom)
-    exchange.clear(outputs)
-    evidence, error = _evidence(launched)
+        outputs = exchange.Outputs(sarif=sarif, vex=vex_output, sbom=sbom)
+        exchange.clear(outputs)
+        evidence, error = _evidence(launched)
     if evidence is None:
         exchange.write_breakdown(error, outputs)
         accepted = {}
@@ -75,11 +74,11 @@ def benchmark(
     as_json: bool = JsonOption,
 ) -> None:
     """Measure a model as the performance check does (CPU allowed and labelled). Exit code: 0 measured, 3 not."""
-    launched = Launch("gpu_benchmark", path, {"duration_s": duration_s}, timeout_s)
-    from model_approval.cli import artifact_report
-    from model_approval.domain.evidence import Verdict
+    with Launch("gpu_benchmark", path, {"duration_s": duration_s}, timeout_s) as launched:
+        from model_approval.cli import artifact_report
+        from model_approval.domain.evidence import Verdict
 
-    evidence, error = _evidence(launched)
+        evidence, error = _evidence(launched)
     usable = evidence is not None and not evidence.limitations and bool(evidence.metrics)
     verdict = Verdict.PASSED if usable else (Verdict.INCONCLUSIVE if evidence else Verdict.ERRORED)
     artifact_report.report("benchmark", verdict, evidence, error, as_json=as_json)
@@ -101,5 +100,7 @@ def _manifest(path: Path) -> ArtifactManifest:
     try:
         return manifest_of_folder(path)
     except ValueError as err:
+        if not any(found.is_file() for found in path.rglob("*")):
+            raise ModelApprovalError(f"{path} holds no file", hint="name the folder that holds the model") from err
         message = f"{path} cannot be an artifact: {err}"
         raise ModelApprovalError(message, hint="rename or remove the file") from err

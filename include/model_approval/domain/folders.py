@@ -48,6 +48,8 @@ def list_folder(root: Path) -> tuple[ListedFile, ...]:
             status = path.stat()
             stamp = (status.st_ino, status.st_mtime_ns, status.st_dev)
             files.append(ListedFile(name, status.st_size, stamp))
+    if not files:
+        raise FolderError("it holds no file")
     return tuple(sorted(files, key=lambda file: file.path))
 
 
