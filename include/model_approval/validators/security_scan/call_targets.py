@@ -87,7 +87,7 @@ _HARMLESS = (
     r"|random\.(?:RandomState|default_rng|Generator|seed))",
 )
 """Whole names that build layers, optimisers, data types and the like of their arguments, and nothing else."""
-_ELSEWHERE = frozenset(sys.stdlib_module_names) - {"array", "random", "statistics", "types", "numbers"}
+_ELSEWHERE = frozenset(sys.stdlib_module_names) - {"array", "collections", "numbers", "random", "types"}
 """Parts of a name that lead from a library to the standard one, which no listed name needs."""
 _LISTED = re.compile("|".join(f"(?:{shape})" for shape in _HARMLESS))
 _LIBRARIES = frozenset(
