@@ -27,6 +27,14 @@ _DIGEST = "sha256:" + "a" * 64
         ("http://[fe80::1]", "link-local"),
         ("http://[::ffff:169.254.169.254]", "link-local"),
         ("http://0.0.0.0:80", "never reached"),
+        ("http://[fd00:ec2::254]", "metadata"),
+        ("http://100.100.100.200", "metadata"),
+        ("http://168.63.129.16", "metadata"),
+        ("http://[64:ff9b::169.254.169.254]", "metadata"),
+        ("http://[64:ff9b::100.100.100.200]", "metadata"),
+        ("http://[2002:a9fe:a9fe::1]", "metadata"),
+        ("http://[::ffff:168.63.129.16]", "metadata"),
+        ("http://[::169.254.169.254]", "metadata"),
     ],
 )
 def test_a_url_that_no_benchmark_has_business_at_is_refused(url: str, words: str) -> None:
@@ -34,7 +42,9 @@ def test_a_url_that_no_benchmark_has_business_at_is_refused(url: str, words: str
         RemoteParameters(url=url)
 
 
-@pytest.mark.parametrize("url", ["http://triton:8000", "https://llm.example.com/openai", "http://[::1]:8080"])
+@pytest.mark.parametrize(
+    "url", ["http://triton:8000", "https://llm.example.com/openai", "http://[::1]:8080", "http://[64:ff9b::8.8.8.8]"]
+)
 def test_an_ordinary_url_is_taken(url: str) -> None:
     assert RemoteParameters(url=url).url == url
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -111,7 +112,9 @@ class RemoteParameters(Record):
         if any(ord(char) <= 32 or ord(char) > 126 for char in url) or not _port_is_valid(url):
             raise ValueError("must hold no blanks or control characters, and a port up to 65535")
         if is_forbidden_address(parts.hostname):
-            raise ValueError("link-local addresses are where clouds keep credentials; they are never reached")
+            raise ValueError(
+                "link-local and metadata addresses are where clouds keep credentials; they are never reached"
+            )
         return url
 
 
@@ -122,15 +125,36 @@ def _port_is_valid(url: str) -> bool:
         return False
 
 
+_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "fd20:ce::254")))
+"""Where AWS, Alibaba Cloud, Azure and Google Cloud tell credentials at addresses that are not link-local."""
+_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+"""RFC 6052 and RFC 8215: the last four bytes are an IPv4 address, which a gateway connects to."""
+
+
 def is_forbidden_address(host: str) -> bool:
-    """Whether a host is a literal address that no benchmark has business at: link-local, multicast, unspecified."""
+    """Whether a host is a literal address that no benchmark has business at.
+
+    That is: link-local, multicast, unspecified, or a cloud's metadata service; as IPv6 also where the address carries
+    such an IPv4 address (mapped, compatible, NAT64, 6to4 by RFC 3056, Teredo by RFC 4380).
+    """
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return address.is_link_local or address.is_multicast or address.is_unspecified
+    return any(
+        item.is_link_local or item.is_multicast or item.is_unspecified or item in _METADATA
+        for item in (address, *_carried_by(address))
+    )
+
+
+def _carried_by(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address]:
+    if isinstance(address, IPv4Address):
+        return
+    teredo = address.teredo or ()
+    yield from filter(None, (address.ipv4_mapped, address.sixtofour, *teredo))
+    last = int(address) & 0xFFFF_FFFF
+    if any(address in network for network in _NAT64) or (int(address) == last > 1):
+        yield IPv4Address(last)
 
 
 class ExtraParameters(Record):

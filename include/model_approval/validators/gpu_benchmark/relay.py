@@ -65,7 +65,7 @@ class Upstream:
         addresses = [(family, (str(address[0]), port)) for family, _, _, _, address in found]
         for _, (address, _) in addresses:
             if is_forbidden_address(address):
-                raise EvidenceError(f"{host} leads to {address}, a link-local address; it is not reached")
+                raise EvidenceError(f"{host} leads to {address}, a link-local or metadata address; it is not reached")
         tls = ssl.create_default_context() if parts.scheme == "https" else None
         return cls(host, tuple(addresses), tls)
 
