@@ -28,12 +28,14 @@ from model_approval.domain.evidence import Evidence, FileCoverage, ValidatorInpu
 from model_approval.validators import contract
 from model_approval.validators.confinement import forbid_tracing
 from model_approval.validators.contract import Limits, Report, Task, Validator, parse_record, plain_line, read_record
-from model_approval.validators.process import run_child
+from model_approval.validators.process import end_on_sigterm, run_child
 from model_approval.validators.registry import VALIDATORS, Entry, entry_of
 from model_approval.validators.transfer import put_once
 
 _SERVERS_AWAITED_S = 900.0
 _POLL_S = 0.1
+_RESERVED_GROUPS = frozenset({"confinement", "model_process"})
+_RESERVED_FACTS = frozenset({"server_image", "python", "kernel"})
 CHILD_COMMAND = (sys.executable, "-I", "-m", "model_approval.validators.child")
 
 
@@ -109,7 +111,15 @@ class Supervisor:
         """
         entry = Entry(version="own", covers_every_file=True, make=_runs_elsewhere)
         task, started_at = _task_of(work, validator, None), datetime.now(UTC)
-        return evidence_of(entry, task, parse_record(Report, _read_report(report), what="report.json"), started_at)
+        told = parse_record(Report, _read_report(report), what="report.json")
+        plain = {key: value for key, value in told.environment.items() if not _is_reserved(key)}
+        return evidence_of(entry, task, told.model_copy(update={"environment": plain}), started_at)
+
+
+def _is_reserved(key: str) -> bool:
+    """Whether a key of the environment states what only we may: how a validator of ours was confined, and where."""
+    parts = key.strip().casefold().split(".")
+    return not _RESERVED_GROUPS.isdisjoint(parts) or parts[-1] in _RESERVED_FACTS
 
 
 def _runs_elsewhere() -> Validator:
@@ -175,15 +185,15 @@ def evidence_of(entry: Entry, task: Task, report: Report, started_at: datetime) 
         metrics=report.metrics,
         coverage=coverage,
         device=report.device,
-        environment={"python": platform.python_version(), "kernel": platform.release(), **report.environment},
+        environment={**report.environment, "python": platform.python_version(), "kernel": platform.release()},
         attachments=report.attachments,
         limitations=report.limitations,
     )
 
 
 def _complete_coverage(task: Task, report: Report) -> tuple[FileCoverage, ...]:
-    """One entry for each file of the manifest; silence about a file means that it was not looked into."""
-    told = {item.path: item for item in report.coverage}
+    """One entry for each file of the manifest, the worst that was told; silence means that it was not looked into."""
+    told = {item.path: item for item in sorted(report.coverage, key=lambda item: not item.covered)}
     missing = FileCoverage(path="-", covered=False, note="the validator did not mention this file")
     return tuple(
         told.get(entry.path, missing.model_copy(update={"path": entry.path})) for entry in task.input.manifest.files
@@ -242,4 +252,5 @@ def main(argv: list[str] | None = None, supervisor: Supervisor | None = None) ->
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_file_that_the_report_is_silent_about_is_not_covered(work: Path) -> None
     evidence = _collect(work, {"coverage": [{"path": "a.json", "covered": True}]})
     assert evidence.coverage[0] == FileCoverage(path="a.json", covered=True)
     assert not evidence.coverage[1].covered
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_of_two_entries_about_one_file_the_worse_counts(work: Path, order: tuple[bool, bool]) -> None:
+    evidence = _collect(work, {"coverage": [{"path": "a.json", "covered": covered} for covered in order]})
+    assert [item.covered for item in evidence.coverage if item.path == "a.json"] == [False]
+
+
+def test_report_cannot_state_what_only_the_supervisor_knows(work: Path) -> None:
+    told = dict.fromkeys(
+        [
+            "python",
+            "kernel",
+            "server_image",
+            "confinement.seccomp",
+            "model_process.confinement.landlock",
+            "candidate.kernel",
+            "champion.server_image",
+            "Confinement.seccomp",
+        ],
+        "of the report",
+    )
+    evidence = _collect(work, {"environment": {**told, "acme": "1.2", "pythonic": "yes"}})
+    assert evidence.environment == {
+        "acme": "1.2",
+        "pythonic": "yes",
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
 
 
 @pytest.mark.parametrize(
