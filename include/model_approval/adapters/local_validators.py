@@ -25,6 +25,8 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _GRACE_S = 60
 """The supervisor stops the validator itself; this is for a supervisor that hangs."""
 _FETCH_TIMEOUT_S = 3600
+_STOP_S = 5.0
+"""How long a supervisor may take to end its validator when it is told to stop."""
 
 
 class LocalValidatorRunner:
@@ -97,18 +99,43 @@ class LocalValidatorRunner:
             message = f"the validators' interpreter {self._python} cannot be started: {err.strerror}"
             raise EvidenceError(message, hint="run `make setup`, or set MODEL_APPROVAL_VALIDATORS_PYTHON") from err
         with process:
-            said = _Listening(process)
+            said, printed = _Listening(process), _Draining(process)
             try:
                 process.wait(timeout=timeout_s)
             except subprocess.TimeoutExpired as err:
-                process.kill()
                 raise EvidenceError(f"the validator's supervisor did not end within {timeout_s} s") from err
+            finally:
+                stop(process)
             said.join()
-            assert process.stdout is not None
-            printed = process.stdout.read()
+            printed.join()
         if process.returncode != 0:
             raise EvidenceError(said.last or f"the validator ended with code {process.returncode} and said nothing")
-        return printed
+        return printed.text
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a supervisor, when it has not ended: asked first, so that it ends the validator's session with it."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class _Draining(threading.Thread):
+    """Takes all that a program prints while it runs: a full pipe would stop it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self.text, self._stdout = "", process.stdout
+        self.start()
+
+    def run(self) -> None:
+        if self._stdout is not None:
+            self.text = self._stdout.read()
 
 
 class _Listening(threading.Thread):

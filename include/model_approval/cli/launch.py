@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from model_approval.places import VALIDATORS_PYTHON
 
@@ -28,7 +28,7 @@ _CANNOT_BE_AN_ARTIFACT = 2
 
 
 class Launch:
-    """A validator under way."""
+    """A validator under way; a context manager, at whose end neither it nor its folder is left."""
 
     def __init__(self, validator: str, artifact: Path, parameters: Mapping[str, JsonValue], timeout_s: int) -> None:
         """Start it. Whatever goes wrong is told by `evidence`."""
@@ -53,6 +53,21 @@ class Launch:
         except OSError as err:
             self._error = err.strerror or str(err)
 
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the program, when it still runs, and remove its folder."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                from model_approval.adapters.local_validators import stop
+
+                stop(self._process)
+            if self._process.stderr is not None:
+                self._process.stderr.close()
+        self._folder.cleanup()
+
     def evidence(self) -> Evidence:
         """Wait for it.
 
@@ -65,15 +80,12 @@ class Launch:
         from model_approval.settings import load_settings
 
         load_settings()  # a misspelled variable is told, whichever command comes first
-        try:
-            code, said = self._wait()
-            if code == _CANNOT_BE_AN_ARTIFACT:
-                raise ModelApprovalError(said, hint="rename or remove the file")
-            if code != 0:
-                raise EvidenceError(said or f"the validator ended with code {code} and said nothing")
-            return Evidence.model_validate_json((Path(self._folder.name) / "evidence.json").read_bytes())
-        finally:
-            self._folder.cleanup()
+        code, said = self._wait()
+        if code == _CANNOT_BE_AN_ARTIFACT:
+            raise ModelApprovalError(said, hint="rename or remove the file")
+        if code != 0:
+            raise EvidenceError(said or f"the validator ended with code {code} and said nothing")
+        return Evidence.model_validate_json((Path(self._folder.name) / "evidence.json").read_bytes())
 
     def _wait(self) -> tuple[int, str]:
         from model_approval.domain.errors import EvidenceError
@@ -84,8 +96,6 @@ class Launch:
         try:
             _, errors = self._process.communicate(timeout=self._timeout_s + _GRACE_S)
         except subprocess.TimeoutExpired as err:
-            self._process.kill()
-            self._process.communicate()
             raise EvidenceError(
                 f"the validator's supervisor did not end within {self._timeout_s + _GRACE_S} s"
             ) from err

@@ -34,6 +34,11 @@ class _Crash(EvidenceError):
     """The process died of a parser."""
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this program through its `finally` clauses: the child has a session of its own and would stay."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def run_child(command: Sequence[str], task: Task, *, again: bool = False) -> bytes:
     """Run the confined process over a task.
 
@@ -78,8 +83,12 @@ def _run_once(command: Sequence[str], task: Task) -> bytes:
         finally:
             os.close(writing)
         assert child.stderr is not None
-        report, errors = _Reader(report_pipe, MAX_REPORT_BYTES), _Listener(child.stderr)
-        timed_out = _wait(child, task.timeout_s, report)
+        try:
+            report, errors = _Reader(report_pipe, MAX_REPORT_BYTES), _Listener(child.stderr)
+            timed_out = _wait(child, task.timeout_s, report)
+        except BaseException:  # told to end, perhaps before the waiting began
+            _end_group(child)
+            raise
         report.join()
         errors.join()
         child.stderr.close()
@@ -150,10 +159,14 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: int, report: _Reader) -> bo
     except subprocess.TimeoutExpired:
         timed_out = True
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        _end_group(child)
     return timed_out
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _kill_on_overflow(child: subprocess.Popen[bytes], report: _Reader) -> None:

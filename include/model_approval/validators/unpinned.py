@@ -1,6 +1,6 @@
 """A validator over a folder that nobody has pinned yet: it is hashed while the validator already works.
 
-    python -I -m model_approval.validators.unpinned --artifact PATH --validator NAME --work DIR [--order FILE]
+    python -I -m model_approval.validators.unpinned --artifact PATH --validator NAME --work DIR --order FILE
 
 For `model-approval scan` and `benchmark`. In a promotion the bytes are pinned first, and the supervisor is given their
 manifest. Here this process makes the manifest itself, in threads, from the moment it starts; it never parses a byte of

@@ -21,7 +21,7 @@ from model_approval.validators import contract
 from model_approval.validators.confinement import forbid_tracing
 from model_approval.validators.contract import Report, Task, UnpinnedOrder, parse_record, plain_line, read_record
 from model_approval.validators.environment import environment_digest
-from model_approval.validators.process import run_child
+from model_approval.validators.process import end_on_sigterm, run_child
 from model_approval.validators.registry import entry_of
 from model_approval.validators.supervisor import CHILD_COMMAND, evidence_of
 
@@ -36,6 +36,7 @@ def run_unpinned(hashing: FolderHashing, validator: str, work: Path, order: Path
 
     0: `evidence.json` is in the work folder. 2: the folder cannot be an artifact. 1: the validator broke, in words.
     """
+    end_on_sigterm()
     forbid_tracing()
     os.umask(0o077)
     try:
@@ -108,7 +109,7 @@ class _Pinning(threading.Thread):
         with contextlib.suppress(BrokenPipeError), os.fdopen(self._pipe, "wb") as pipe:
             try:
                 self._manifest = _manifest(self._hashing.results())
-            except (FolderError, OSError) as err:
+            except Exception as err:  # noqa: BLE001  # kept for `result`, whatever it is: else it would be lost
                 self._error = err
                 return
             pipe.write(self._manifest.model_dump_json().encode())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,3 +57,29 @@ def test_a_process_killed_from_outside_is_not_run_again(task: Task) -> None:
 def test_only_who_asks_for_it_is_run_again(task: Task) -> None:
     with pytest.raises(EvidenceError, match="SIGSEGV"):
         run_child(_command("SIGSEGV"), task)
+
+
+_SUPERVISES = """
+import sys
+from model_approval.validators.contract import Task
+from model_approval.validators.process import end_on_sigterm, run_child
+end_on_sigterm()
+opens = f"import time; kept = open({sys.argv[1]!r}, 'wb'); time.sleep(600)"
+run_child((sys.executable, "-c", opens), Task.model_validate_json(sys.stdin.read()))
+"""
+
+
+def test_a_supervisor_that_is_told_to_end_ends_its_child(task: Task, tmp_path: Path) -> None:
+    """The child holds a named pipe open; at its death, and not before, whoever reads the pipe sees its end."""
+    os.mkfifo(tmp_path / "held")
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", _SUPERVISES, str(tmp_path / "held")], stdin=subprocess.PIPE, text=True
+    )
+    assert supervisor.stdin is not None
+    supervisor.stdin.write(task.model_dump_json())
+    supervisor.stdin.close()
+    with (tmp_path / "held").open("rb") as pipe:  # opens when the child does
+        supervisor.terminate()
+        assert supervisor.wait(timeout=20) == 143
+        assert select.select([pipe], [], [], 20)[0]
+        assert pipe.read() == b""
