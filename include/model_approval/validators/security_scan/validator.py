@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from model_approval.domain.content_rules import bind_to_content
 from model_approval.domain.evidence import FileCoverage, Metric
 from model_approval.domain.manifest import FileEntry
 from model_approval.validators import progress
@@ -44,6 +45,8 @@ class SecurityScan:
         coverage = tuple(_coverage(scan, references) for scan in scans)
         findings = [*check_folder(scans), *(finding for scan in scans for finding in scan.findings)]
         findings += origin.findings
+        digests = {entry.path: entry.sha256 for entry in task.input.manifest.files}
+        findings = list(bind_to_content(findings, digests))
         return Report(
             findings=tuple(sorted(findings, key=lambda item: -item.severity.rank)[:_MAX_FINDINGS]),
             metrics=(
