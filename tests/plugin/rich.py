@@ -15,7 +15,7 @@ from model_approval.domain.evidence import (
     TableResult,
     TableResults,
 )
-from model_approval.policy.schema import Check, FrozenPolicy
+from model_approval.policy.schema import FrozenPolicy
 from tests.plugin.rooms import ReviewRoom, a_room
 from tests.support.builders import (
     a_benchmark_check,
@@ -189,8 +189,3 @@ def rich_room(*, scan: Evidence | None = None, bench: Evidence | None = None) ->
     )
     candidate = a_candidate(request, champion=a_champion())
     return room, room.in_review(scan or rich_scan(), bench, candidate=candidate)
-
-
-def check_of(frozen: FrozenPolicy, name: str) -> Check:
-    """One check of a policy."""
-    return next(check for check in frozen.policy.checks if check.name == name)

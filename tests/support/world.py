@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from model_approval.adapters.memory.artifacts import MemoryArtifactStore
@@ -174,9 +174,6 @@ class World:
 
     def later(self, **span: float) -> None:
         self.now += timedelta(**span)
-
-    def govern_by(self, frozen: FrozenPolicy) -> None:
-        self.services = replace(self.services, policies=OnePolicy(frozen))
 
     def register(self, version: str = "7", files: dict[str, bytes] | None = None, **fields: object) -> None:
         uri = f"memory://fraud-scorer/{version}"

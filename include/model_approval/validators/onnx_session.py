@@ -1,4 +1,4 @@
-"""One ONNX model in onnxruntime: found in a folder, opened on the wanted device, with inputs made up by its signature.
+"""One ONNX model in onnxruntime: found in a folder and opened on the wanted device.
 
 Used by the benchmark's worker and by the model server. Never registers custom operator libraries.
 """
@@ -8,15 +8,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Device
 from model_approval.validators.runtimes.contract import TensorSpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _DTYPES = {
@@ -34,10 +30,6 @@ _DTYPES = {
     "tensor(bool)": "bool",
     "tensor(string)": "str",
 }
-_INTEGER_BELOW = 2
-"""Made-up integers are 0 or 1: the only ones that are safe as an index into any vocabulary."""
-
-
 InputSpec = TensorSpec
 
 
@@ -133,14 +125,3 @@ def concrete_shape(spec: InputSpec, *, batch_size: int, dimensions: dict[str, in
         else:
             sizes.append(batch_size if position == 0 else 1)
     return tuple(sizes)
-
-
-def made_up_input(spec: InputSpec, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[Any]:
-    """Random content, the same for the same generator state: standard normal numbers, integers 0 or 1, one word."""
-    import numpy as np
-
-    if spec.dtype == "str":
-        return np.full(shape, "a", dtype=object)
-    if spec.dtype.startswith("float"):
-        return generator.standard_normal(shape).astype(spec.dtype)
-    return generator.integers(0, _INTEGER_BELOW, shape).astype(spec.dtype)

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from model_approval.validators.security_scan.dependencies import (
     Declared,
     OddityKind,
-    parse_conda,
-    parse_python_env,
-    parse_requirements,
     read_conda,
+    read_python_env,
     read_requirements,
 )
 from model_approval.validators.security_scan.yaml_leaves import Leaf, YamlError, leaves
@@ -44,7 +42,7 @@ name: mlflow-env
 
 
 def test_a_requirements_file_lists_names_versions_and_lines() -> None:
-    assert parse_requirements(_REQUIREMENTS, "r.txt") == (
+    assert read_requirements(_REQUIREMENTS, "r.txt").declared == (
         Declared("mlflow", "3.17.0", "==3.17.0", "r.txt", 2),
         Declared("scikit-learn", "1.9.0", "==1.9.0", "r.txt", 3),
         Declared("numpy", None, "<3,>=2", "r.txt", 4),
@@ -54,7 +52,7 @@ def test_a_requirements_file_lists_names_versions_and_lines() -> None:
 
 
 def test_a_conda_environment_lists_conda_and_pip_packages() -> None:
-    assert parse_conda(_CONDA, "conda.yaml") == (
+    assert read_conda(_CONDA, "conda.yaml").declared == (
         Declared("python", "3.10.4", "=3.10.4", "conda.yaml", 3, "conda"),
         Declared("pip", None, "<=22.3.1", "conda.yaml", 4, "conda"),
         Declared("numpy", None, "=2.1", "conda.yaml", 5, "conda"),
@@ -66,7 +64,7 @@ def test_a_conda_environment_lists_conda_and_pip_packages() -> None:
 
 def test_a_python_env_lists_its_build_dependencies() -> None:
     text = "python: 3.11.7\nbuild_dependencies:\n- pip==23.2.1\ndependencies:\n- -r requirements.txt\n"
-    assert parse_python_env(text, "e") == (Declared("pip", "23.2.1", "==23.2.1", "e", 3),)
+    assert read_python_env(text, "e").declared == (Declared("pip", "23.2.1", "==23.2.1", "e", 3),)
 
 
 @pytest.mark.parametrize(
@@ -135,5 +133,5 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
     found = read_requirements(text, "r.txt")
     lines = [item.line for item in found.declared] + [item.line for item in found.oddities]
     with suppress(YamlError):
-        lines += [item.line for item in parse_conda(text, "c.yaml")]
+        lines += [item.line for item in read_conda(text, "c.yaml").declared]
     assert all(1 <= line <= len(text) + 1 for line in lines)

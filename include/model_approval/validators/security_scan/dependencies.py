@@ -106,29 +106,6 @@ class Dependencies:
     """Conda channels with their lines."""
 
 
-def parse_requirements(text: str, file: str) -> tuple[Declared, ...]:
-    """The packages of a requirements file; lines that name none are left to `read_requirements`."""
-    return read_requirements(text, file).declared
-
-
-def parse_conda(text: str, file: str) -> tuple[Declared, ...]:
-    """The packages of a conda environment, those for pip included.
-
-    Raises:
-        YamlError: It is no YAML.
-    """
-    return read_conda(text, file).declared
-
-
-def parse_python_env(text: str, file: str) -> tuple[Declared, ...]:
-    """The packages of MLflow's `python_env.yaml`.
-
-    Raises:
-        YamlError: It is no YAML.
-    """
-    return read_python_env(text, file).declared
-
-
 def read_requirements(text: str, file: str) -> Dependencies:
     """Read a requirements file as pip does: comments, continued lines, options, direct references."""
     found: list[Declared | Oddity] = []

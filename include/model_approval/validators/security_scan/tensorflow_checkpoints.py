@@ -21,7 +21,7 @@ _SCHEMA: Schema = {
     "Header": {1: Spec("number"), 2: Spec("number"), 3: Spec("bytes")},
     "Entry": {
         1: Spec("number"), 2: Spec("bytes"), 3: Spec("number"), 4: Spec("number"), 5: Spec("number"), 6: Spec("number"),
-        7: Spec("bytes", repeated=True),
+        7: Spec("length", repeated=True),
     },
 }  # fmt: skip
 
