@@ -28,7 +28,7 @@ _REFUSED = ("refused: PermissionError", "refused: FileNotFoundError", "refused: 
 with contextlib.suppress(ImportError):  # while the image is built, and in interpreters that have other things to do
     from types import SimpleNamespace
 
-    from hostile import attempt, tried
+    from hostile import attempt, tried  # type: ignore[import-not-found]  # beside it in the image
 
     from model_approval.domain.errors import EvidenceError
     from model_approval.validators.runtimes import choose

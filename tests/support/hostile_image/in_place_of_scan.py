@@ -3,7 +3,7 @@
 import contextlib
 
 with contextlib.suppress(ImportError):  # while the image is built, and in interpreters that have other things to do
-    from hostile import Hostile
+    from hostile import Hostile  # type: ignore[import-not-found]  # beside it in the image
 
     from model_approval.validators import registry
 

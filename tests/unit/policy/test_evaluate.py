@@ -343,9 +343,9 @@ def test_a_policy_may_do_without_a_lock_and_still_says_no_without_one():
 
 
 def test_evidence_that_is_silent_about_its_locks_is_not_trusted_with_a_yes():
-    silent = GOOD_BENCHMARK.model_copy(
-        update={"evidence": GOOD_BENCHMARK.evidence.model_copy(update={"environment": {}})}
-    )
+    assert GOOD_BENCHMARK.evidence is not None
+    evidence = GOOD_BENCHMARK.evidence.model_copy(update={"environment": {}})
+    silent = GOOD_BENCHMARK.model_copy(update={"evidence": evidence})
     found = evaluate(GOOD_SCAN, silent)[LATENCY]
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "confinement.seccomp: not reported" in found.reason
