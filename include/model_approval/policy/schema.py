@@ -210,7 +210,7 @@ class TableExpectation(Record):
     type: str
     """For example `expect_column_median_to_be_between`."""
     kwargs: dict[str, JsonValue] = {}
-    """Its arguments, for example `{column: latency_ms, max_value: 20}`."""
+    """Its arguments, for example `{column: ms, max_value: 20}`."""
 
     @model_validator(mode="after")
     def _known(self) -> TableExpectation:
@@ -220,7 +220,13 @@ class TableExpectation(Record):
 
 
 class TableRule(Record):
-    """A suite of expectations over a table that the validator brought; all must be met."""
+    """A suite of expectations over a table that the validator brought; all must be met.
+
+    Over a table without rows no expectation about a column's values is met, and over a column with missing values
+    (empty, `NaN`, `null`) none but those that speak of it: `expect_column_values_to_not_be_null` with `mostly` lets the
+    others of the suite judge what is there, and an expectation's own `mostly` lets off as large a share of missing
+    values as of wrong ones. Where all values are missing, none of these is met.
+    """
 
     table: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
     """Name of the evidence's attachment, for example `latencies.csv`."""

@@ -7,12 +7,16 @@ stands here, since the library takes seconds to import and policies are read all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 _BOUNDS = frozenset({"min_value", "max_value", "strict_min", "strict_max"})
+_NOT_NULL = "expect_column_values_to_not_be_null"
+_ROUNDING = 1e-9
+"""1 - 0.9 is a little less than 0.1."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,40 @@ def mistake_in(kind: str, kwargs: Mapping[str, JsonValue]) -> str:
     if takes.known >= _BOUNDS and "min_value" not in kwargs and "max_value" not in kwargs:
         return f"{kind} needs min_value or max_value"
     return ""
+
+
+def unjudged(
+    suite: Sequence[tuple[str, Mapping[str, JsonValue]]], rows: int, missing: Mapping[str, int]
+) -> dict[int, str]:
+    """Expectations that cannot be met because values are missing: place in the suite -> what is missing, in words.
+
+    The library leaves missing values out and is content with whatever is left, even with nothing.
+
+    Args:
+        suite: Type and arguments of each expectation.
+        rows: How many rows the table has.
+        missing: How many values are missing, for each column of the table.
+    """
+    spoken_of = {str(given["column"]) for kind, given in suite if kind == _NOT_NULL and "mostly" in given}
+    found = {}
+    for place, (kind, given) in enumerate(suite):
+        column = str(given.get("column", ""))
+        if column not in missing or kind == "expect_column_to_exist":
+            continue
+        if rows == 0:
+            found[place] = "the table has no rows"
+        elif kind != _NOT_NULL and missing[column] > _may_miss(rows, given, is_spoken_of=column in spoken_of):
+            found[place] = f"{missing[column]} of {rows} values are missing"
+    return found
+
+
+def _may_miss(rows: int, given: Mapping[str, JsonValue], *, is_spoken_of: bool) -> int:
+    """How many values may be missing: as many as `mostly` lets off, but never all."""
+    mostly = given.get("mostly")
+    if is_spoken_of:
+        return rows - 1
+    share = 1 - float(mostly) if isinstance(mostly, int | float) else 0.0
+    return min(rows - 1, math.floor(rows * share + _ROUNDING))
 
 
 def words_of(kind: str, kwargs: Mapping[str, JsonValue]) -> str:

@@ -11,7 +11,7 @@ from model_approval.domain.promotion import Promotion
 from model_approval.policy.evaluate import evaluate_checks
 from model_approval.policy.schema import FrozenPolicy
 from model_approval.ports import Services
-from model_approval.stages.tables import table_results
+from model_approval.stages.tables import kept_table_results
 
 MAX_EVIDENCE_BYTES = 64 * 1024 * 1024
 
@@ -77,6 +77,6 @@ def verify_evidence(services: Services, promotion: Promotion, frozen: FrozenPoli
         evidence,
         manifest=candidate.manifest,
         has_champion=candidate.champion is not None,
-        tables=table_results(services, promotion.id, frozen, evidence),
+        tables=kept_table_results(services, promotion.id, frozen, evidence),
     )
     return evidence_digest(evidence, (*promotion.intake_outcomes, *outcomes))

@@ -6,7 +6,7 @@ model deployed, reads the same results and does not check again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
@@ -18,39 +18,77 @@ from model_approval.policy.schema import Check, CheckRule, FrozenPolicy, TableRu
 from model_approval.ports import Services
 
 
-def table_results(
+def check_tables(
     services: Services, request_id: str, frozen: FrozenPolicy, evidence: Sequence[StoredEvidence]
 ) -> dict[str, TableResults]:
     """What became of all expectations over tables, by the digest of the evidence that brought the table.
+
+    What was not checked yet is checked now, and kept; only the evaluation that opens the review may do so.
 
     Raises:
         IntegrityError: What is kept is about other evidence than this.
     """
     found = {}
-    for check in frozen.policy.checks:
-        stored = last_run(evidence, check.name)
-        if stored and stored.evidence and stored.digest and any(rule.expectations for rule in check.rules):
-            found[stored.digest] = _results(services, request_id, check, stored)
+    for check, stored in _with_expectations(frozen, evidence):
+        try:
+            results = _kept(services, request_id, stored)
+        except NotFoundError:
+            results = _check_and_keep(services, request_id, check, stored)
+        found[results.evidence_digest] = results
     return found
 
 
-def _results(services: Services, request_id: str, check: Check, stored: StoredEvidence) -> TableResults:
-    name = f"expectations/{stored.check}-{stored.run}.json"
+def kept_table_results(
+    services: Services, request_id: str, frozen: FrozenPolicy, evidence: Sequence[StoredEvidence]
+) -> dict[str, TableResults]:
+    """The same as `check_tables` kept it; checks and writes nothing.
+
+    Raises:
+        IntegrityError: Nothing is kept, or it is about other evidence than this.
+    """
+    found = {}
+    for _, stored in _with_expectations(frozen, evidence):
+        try:
+            results = _kept(services, request_id, stored)
+        except NotFoundError as err:
+            raise IntegrityError(f"the results over the tables of {stored.check} are gone: {err.message}") from err
+        found[results.evidence_digest] = results
+    return found
+
+
+def _with_expectations(
+    frozen: FrozenPolicy, evidence: Sequence[StoredEvidence]
+) -> Iterator[tuple[Check, StoredEvidence]]:
+    for check in frozen.policy.checks:
+        stored = last_run(evidence, check.name)
+        if stored and stored.evidence and stored.digest and any(rule.expectations for rule in check.rules):
+            yield check, stored
+
+
+def _check_and_keep(services: Services, request_id: str, check: Check, stored: StoredEvidence) -> TableResults:
+    assert stored.evidence is not None
+    assert stored.digest is not None
+    results = TableResults(
+        evidence_digest=stored.digest,
+        library=services.profiler.library,
+        results=tuple(_checked(services, stored, stored.evidence, rule) for rule in check.rules if rule.expectations),
+    )
+    name = _name(stored)
     try:
-        kept = services.evidence.get_document(request_id, name)
-    except NotFoundError:
-        assert stored.evidence is not None
-        assert stored.digest is not None
-        results = TableResults(
-            evidence_digest=stored.digest,
-            library=services.profiler.library,
-            results=tuple(
-                _checked(services, stored, stored.evidence, rule) for rule in check.rules if rule.expectations
-            ),
-        )
         services.evidence.put_document(request_id, name, canonical_json(results), content_type="application/json")
-        return results
-    return _parsed(kept, stored, name)
+    except IntegrityError:
+        # Another evaluation kept its results meanwhile: its pages have other names. Those that are kept count.
+        return _kept(services, request_id, stored)
+    return results
+
+
+def _kept(services: Services, request_id: str, stored: StoredEvidence) -> TableResults:
+    name = _name(stored)
+    return _parsed(services.evidence.get_document(request_id, name), stored, name)
+
+
+def _name(stored: StoredEvidence) -> str:
+    return f"expectations/{stored.check}-{stored.run}.json"
 
 
 def _parsed(kept: bytes, stored: StoredEvidence, name: str) -> TableResults:

@@ -21,7 +21,7 @@ from model_approval.policy.schema import Check, FrozenPolicy
 from model_approval.ports import Services
 from model_approval.stages.evidence import bring_home
 from model_approval.stages.progress import Step, load, move, publish, write
-from model_approval.stages.tables import table_results
+from model_approval.stages.tables import check_tables
 
 _ACTOR = Actor.service("validation")
 _UPLOAD_GRACE_S = 3600
@@ -102,7 +102,7 @@ def evaluate(services: Services, *, request_id: str) -> Promotion:
         evidence,
         manifest=candidate.manifest,
         has_champion=candidate.champion is not None,
-        tables=table_results(services, request_id, frozen, evidence),
+        tables=check_tables(services, request_id, frozen, evidence),
     )
     digest = evidence_digest(evidence, (*promotion.intake_outcomes, *outcomes))
     if digest == promotion.evidence_digest and promotion.state.awaits_people:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from model_approval.domain.digests import canonical_json
-from model_approval.domain.errors import IntegrityError
-from model_approval.domain.evidence import Attachment, TableResults, Verdict
+from model_approval.domain.errors import IntegrityError, NotFoundError
+from model_approval.domain.evidence import Attachment, TableResult, TableResults, Verdict
 from model_approval.domain.promotion import PromotionState
+from model_approval.policy.schema import TableRule
 from model_approval.stages.evidence import verify_evidence
 from model_approval.stages.progress import load
 from model_approval.stages.validation import evaluate
@@ -88,6 +89,41 @@ def test_whoever_verifies_later_reads_what_was_kept_and_checks_nothing_again() -
     world.services.profiler.check_table = None  # type: ignore[method-assign, assignment]  # would raise if called
     promotion, frozen = load(world.services, request_id)
     assert verify_evidence(world.services, promotion, frozen) == promotion.evidence_digest
+
+
+def test_whoever_verifies_later_refuses_when_nothing_was_kept_and_writes_nothing() -> None:
+    world = _world()
+    promotion = world.to_validation()
+    world.run_check(promotion.id, "security_scan")
+    world.run_check(promotion.id, "gpu_benchmark", {"attachments": _table(1, 2, 3)})
+    promotion, frozen = load(world.services, promotion.id)
+    with pytest.raises(IntegrityError, match="results over the tables of gpu_benchmark are gone"):
+        verify_evidence(world.services, promotion, frozen)
+    with pytest.raises(NotFoundError):
+        world.evidence.get_document(promotion.id, "expectations/gpu_benchmark-1.json")
+
+
+def test_of_two_evaluations_at_once_the_results_kept_first_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _world()
+    promotion = world.to_validation()
+    world.run_check(promotion.id, "security_scan")
+    world.run_check(promotion.id, "gpu_benchmark", {"attachments": _table(1, 2, 3)})
+    (stored,) = [one for one in world.reviews.evidence(promotion.id) if one.check == "gpu_benchmark"]
+    assert stored.digest is not None
+    result = TableResult(rule=RULE, table="latencies.csv", rows=3, problems=("told by the first",))
+    first = TableResults(evidence_digest=stored.digest, library="memory", results=(result,))
+    check_table = world.services.profiler.check_table
+
+    def overtaken(csv: str, rule: TableRule) -> tuple[int, tuple[str, ...], bytes]:
+        name = "expectations/gpu_benchmark-1.json"
+        world.evidence.put_document(promotion.id, name, canonical_json(first), content_type="application/json")
+        return check_table(csv, rule)
+
+    monkeypatch.setattr(world.services.profiler, "check_table", overtaken)
+    evaluated = evaluate(world.services, request_id=promotion.id)
+    (outcome,) = [one for one in evaluated.check_outcomes if one.rule == RULE]
+    assert outcome.verdict is Verdict.FAILED
+    assert "told by the first" in outcome.reason
 
 
 def test_results_about_other_evidence_are_refused() -> None:

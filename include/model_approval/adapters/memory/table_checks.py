@@ -10,7 +10,7 @@ from typing import Any
 
 from model_approval.domain.errors import EvidenceError
 from model_approval.policy.schema import TableRule
-from model_approval.policy.table_suite import words_of
+from model_approval.policy.table_suite import unjudged, words_of
 
 _AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "max": max,
@@ -21,22 +21,34 @@ _AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sum": sum,
 }
 
+_MISSING = frozenset({"", "NaN", "nan", "NULL", "null", "None", "NA", "N/A", "n/a"})
+
 
 def check_table(text: str, rule: TableRule) -> tuple[int, tuple[str, ...], bytes]:
     """Rows, unmet expectations, and a page that says as much. Raises EvidenceError as the real one."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    names = list(rows[0]) if rows else next(csv.reader(io.StringIO(text)), [])
+    names, rows = _parsed(text)
     if not names:
         raise EvidenceError(f"the table {rule.table} cannot be read: no columns to parse from file")
+    missing = {name: sum(not row[name] for row in rows) for name in names}
+    unmet = unjudged([(one.type, one.kwargs) for one in rule.suite], len(rows), missing)
     problems = []
-    for one in rule.suite:
+    for place, one in enumerate(rule.suite):
         words = words_of(one.type, one.kwargs)
         column = one.kwargs.get("column")
         if column is not None and column not in names and one.type != "expect_column_to_exist":
             raise EvidenceError(f"the expectation over {rule.table} could not be evaluated: {words}")
-        if not _is_met(one.type, dict(one.kwargs), rows, names):
+        if place in unmet:
+            problems.append(f"{words}: {unmet[place]}")
+        elif not _is_met(one.type, dict(one.kwargs), rows, names):
             problems.append(words)
     return len(rows), tuple(problems), "\n".join(["<html>", *problems]).encode()
+
+
+def _parsed(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows; a missing value is an empty one, and an empty line a row of them."""
+    names, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+    rows = [dict(zip(names, [*line, *[""] * len(names)], strict=False)) for line in lines]
+    return names, [{name: "" if cell in _MISSING else cell for name, cell in row.items()} for row in rows]
 
 
 def _is_met(kind: str, given: dict[str, Any], rows: list[dict[str, str]], names: list[str]) -> bool:
