@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO
 
 from model_approval.domain.errors import EvidenceError
@@ -39,7 +39,9 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
-def run_child(command: Sequence[str], task: Task, *, again: bool = False) -> bytes:
+def run_child(
+    command: Sequence[str], task: Task, *, again: bool = False, offer: Callable[[], int] | None = None
+) -> bytes:
     """Run the confined process over a task.
 
     Args:
@@ -47,6 +49,7 @@ def run_child(command: Sequence[str], task: Task, *, again: bool = False) -> byt
         task: What it is told.
         again: Whether to run it once more, cautiously, when a parser crashes: what is found elsewhere in the artifact
             must not be lost with it.
+        offer: Gives each run a descriptor of its own that the manifest can be read from (`Task.manifest_fd`).
 
     Returns:
         The bytes of its report, at most `MAX_REPORT_BYTES`.
@@ -56,12 +59,22 @@ def run_child(command: Sequence[str], task: Task, *, again: bool = False) -> byt
     """
     begin = time.monotonic()
     try:
-        return _run_once(command, task)
+        return _run_offering(command, task, offer)
     except _Crash:
         left_s = int(task.timeout_s - (time.monotonic() - begin))
         if not again or left_s < 1:
             raise
-        return _run_once(command, task.model_copy(update={"cautious": True, "timeout_s": left_s}))
+        return _run_offering(command, task.model_copy(update={"cautious": True, "timeout_s": left_s}), offer)
+
+
+def _run_offering(command: Sequence[str], task: Task, offer: Callable[[], int] | None) -> bytes:
+    if offer is None:
+        return _run_once(command, task)
+    descriptor = offer()
+    try:
+        return _run_once(command, task.model_copy(update={"manifest_fd": descriptor}))
+    finally:
+        os.close(descriptor)
 
 
 def _run_once(command: Sequence[str], task: Task) -> bytes:

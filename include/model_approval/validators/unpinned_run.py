@@ -59,23 +59,19 @@ def _run(hashing: FolderHashing, validator: str, work: Path, order: UnpinnedOrde
     provisional = _manifest([(file.path, file.size_bytes, _NO_DIGEST) for file in hashing.files])
     scratch = work / contract.SCRATCH_DIR
     scratch.mkdir(mode=0o700)
-    reading, writing = os.pipe()
     task = Task(
         validator=validator,
         input=_input(validator, provisional, order, image_digest=f"sha256:{_NO_DIGEST}"),
         artifact=str(hashing.root),
         scratch=str(scratch.resolve()),
         timeout_s=order.timeout_s,
-        manifest_fd=reading,
     )
-    pinning = _Pinning(hashing, writing)
+    pinning = _Pinning(hashing)
     try:
-        data = run_child(CHILD_COMMAND, task, again=entry.covers_every_file)
+        data = run_child(CHILD_COMMAND, task, again=entry.covers_every_file, offer=pinning.offer)
     except EvidenceError:
         pinning.raise_if_failed()  # then the validator broke for want of the manifest
         raise
-    finally:
-        os.close(reading)
     given = _input(validator, pinning.result(), order, image_digest=environment_digest())
     report = parse_record(Report, data, what=f"report of {validator}")
     hashing.require_unchanged()
@@ -97,30 +93,41 @@ def _input(validator: str, manifest: ArtifactManifest, order: UnpinnedOrder, *, 
 class _Pinning(threading.Thread):
     """Waits for the digests and hands them to the validator's process, which reads them when it wants."""
 
-    def __init__(self, hashing: FolderHashing, pipe: int) -> None:
+    def __init__(self, hashing: FolderHashing) -> None:
         super().__init__(daemon=True)
-        self._hashing, self._pipe = hashing, pipe
+        self._hashing = hashing
         self._manifest: ArtifactManifest | None = None
         self._error: Exception | None = None
         self.start()
 
     def run(self) -> None:
+        try:
+            self._manifest = _manifest(self._hashing.results())
+        except Exception as err:  # noqa: BLE001  # kept for `result`, whatever it is: else it would be lost
+            self._error = err
+
+    def offer(self) -> int:
+        """A descriptor from which the manifest can be read once it is made; closed without a byte if it never is."""
+        reading, writing = os.pipe()
+        threading.Thread(target=self._hand_over, args=(writing,), daemon=True).start()
+        return reading
+
+    def _hand_over(self, writing: int) -> None:
+        self.join()
         # Without a reader any more it ended without asking, which is its right.
-        with contextlib.suppress(BrokenPipeError), os.fdopen(self._pipe, "wb") as pipe:
-            try:
-                self._manifest = _manifest(self._hashing.results())
-            except Exception as err:  # noqa: BLE001  # kept for `result`, whatever it is: else it would be lost
-                self._error = err
-                return
-            pipe.write(self._manifest.model_dump_json().encode())
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+            if self._manifest is not None:
+                pipe.write(self._manifest.model_dump_json().encode())
 
     def raise_if_failed(self) -> None:
-        """Raise FolderError when it is known by now that there will be no manifest."""
-        if self._error is not None:
+        """Raise when there will be no manifest, as is known by now: FolderError, or EvidenceError for our own mistake."""
+        if isinstance(self._error, FolderError | OSError):
             raise FolderError(str(self._error)) from self._error
+        if self._error is not None:
+            raise EvidenceError(f"the bytes could not be pinned: {self._error}") from self._error
 
     def result(self) -> ArtifactManifest:
-        """The manifest. Raises FolderError when the folder changed or cannot be read."""
+        """The manifest. Raises as `raise_if_failed`."""
         self.join()
         self.raise_if_failed()
         assert self._manifest is not None

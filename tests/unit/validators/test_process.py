@@ -44,6 +44,27 @@ def test_what_a_parser_crashed_is_run_again_cautiously(task: Task, signal: str) 
     assert run_child(_command(signal), task, again=True) == b"cautious report"
 
 
+_READS_THEN_DIES = """
+import json, os, signal, sys
+task = json.load(sys.stdin)
+read = os.read(task["manifest_fd"], 100)
+if not task["cautious"]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+os.write(int(sys.argv[-1]), read)
+"""
+
+
+def test_the_second_run_is_offered_the_manifest_anew(task: Task) -> None:
+    def offer() -> int:
+        reading, writing = os.pipe()
+        os.write(writing, b"the manifest")
+        os.close(writing)
+        return reading
+
+    command = (sys.executable, "-c", _READS_THEN_DIES)
+    assert run_child(command, task, again=True, offer=offer) == b"the manifest"
+
+
 def test_a_process_that_crashes_both_times_is_broken(task: Task) -> None:
     with pytest.raises(EvidenceError, match="SIGSEGV"):
         run_child(_command("SIGSEGV", always=True), task, again=True)
