@@ -120,7 +120,7 @@ class _Pinning(threading.Thread):
                 pipe.write(self._manifest.model_dump_json().encode())
 
     def raise_if_failed(self) -> None:
-        """Raise when there will be no manifest, as is known by now: FolderError, or EvidenceError for our own mistake."""
+        """Raise when there will be no manifest, as is known by now: FolderError, or EvidenceError for our mistake."""
         if isinstance(self._error, FolderError | OSError):
             raise FolderError(str(self._error)) from self._error
         if self._error is not None:
