@@ -138,7 +138,7 @@ class EvidencePodOperator(KubernetesPodOperator):
         """
         self._continue_run(int(event.get(_EVENT_RUN, self._job.run)))
         pod = self._ended_pod(event["namespace"], event["name"])
-        error = self._settle(context, event, pod) if pod else _vanished(event)
+        error = self._settle(context, event, pod) if pod else _vanished(event, self._job)
         drop_capabilities(self._cluster(), self._job)
         stored = finish_check(
             self._services,
@@ -202,7 +202,9 @@ def _left_over(pod: Json) -> str:
     return f"the container {', '.join(running)} did not end after the check's own" if running else ""
 
 
-def _vanished(event: dict[str, Any]) -> str:
-    if event["status"] == "success":
+def _vanished(event: dict[str, Any], job: PodJob) -> str:
+    if event["status"] == "success" and not any("@" in image for image in (job.image, job.target.server_image)):
         return ""
+    if event["status"] == "success":
+        return f"the pod {event['name']} was deleted before the images it ran were compared with their digests"
     return f"the pod {event['name']} vanished before it finished: it was deleted, or its node was lost"
