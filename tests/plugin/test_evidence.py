@@ -215,7 +215,7 @@ def test_the_age_of_the_vulnerability_database_is_told(database: str, said: str)
 
 def test_every_fact_is_shown_once_whatever_its_name() -> None:
     known = {"confinement.odd": "who knows", "new_fact": "x", "gpu": "H100", "relay.confinement.ports": "missing: 6.1"}
-    found = surroundings(an_evidence("gpu_benchmark", environment=known))
+    found = surroundings(an_evidence("gpu_benchmark").model_copy(update={"environment": known}))
     assert found is not None
     facts = [(fact.name, fact.text) for group in found.groups for fact in group.facts]
     assert sorted(facts) == [
