@@ -121,6 +121,20 @@ def test_numbers_that_are_a_program_for_pickle_are_found(tmp_path: Path) -> None
     assert all(item.covered for item in evidence.coverage)
 
 
+def test_numbers_that_are_a_program_by_what_the_pickle_kept_are_found(tmp_path: Path) -> None:
+    program = b"h\x01h\x02\x93X\x04\0\0\0true\x85R.".ljust(64, b"\0")
+    kept = b"]q\0(X\5\0\0\0posixq\1X\6\0\0\0systemq\2"
+    data = b"\x80\x02" + kept + _without_alignment(program)[2:-1] + b"e."
+    evidence = evidence_about({"kept.joblib": data}, tmp_path)
+    assert "pickle.two-readings" in _rules(evidence, "kept.joblib")
+
+
+def test_padding_that_joblib_does_not_write_is_not_covered(tmp_path: Path) -> None:
+    at = _RAW - _WITH_ARRAY[:_RAW][::-1].index(bytes([next(n for n in range(1, 17) if _WITH_ARRAY[_RAW - n - 1] == n)]))
+    evidence = evidence_about({"padded.joblib": _WITH_ARRAY[:at] + b"N" + _WITH_ARRAY[at + 1 :]}, tmp_path)
+    assert not evidence.coverage[0].covered
+
+
 def _without_alignment(numbers: bytes) -> bytes:
     """An array of 64 bytes as a protocol 2 stream of an older joblib."""
     wrapper = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81"
