@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_approval.domain.evidence import Evidence, Severity
+from model_approval.domain.evidence import Evidence
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from tests.support.gguf_samples import ARRAY, STRING, Tensor, a_gguf_file
-from tests.support.validation import evidence_about
+from tests.support.validation import coverage_of, evidence_about, findings_in, grave_rules
 
 pytestmark = pytest.mark.contract
 
@@ -72,20 +72,18 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_a_malicious_file_is_found_and_named(evidence: Evidence, name: str) -> None:
-    grave = {f.rule for f in evidence.findings if f.file == name and f.severity.rank >= Severity.HIGH.rank}
-    assert MALICIOUS[name][1] in grave
+    assert MALICIOUS[name][1] in grave_rules(evidence, name)
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_file_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    assert [f for f in evidence.findings if f.file == path] == []
-    (coverage,) = (c for c in evidence.coverage if c.path == path)
-    assert coverage.covered, coverage.note
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, findings_in(evidence, path)) == (True, []), coverage.note
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_is_not_covered_and_says_why(evidence: Evidence, name: str) -> None:
-    (coverage,) = (c for c in evidence.coverage if c.path == name)
+    coverage = coverage_of(evidence, name)
     assert not coverage.covered
     assert UNREADABLE[name][1] in coverage.note
 

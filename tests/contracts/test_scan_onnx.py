@@ -16,7 +16,7 @@ from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from tests.support.models import a_zip, an_onnx_model
 from tests.support.onnx_samples import in_branch, with_external_data, with_function, with_node
-from tests.support.validation import evidence_about
+from tests.support.validation import coverage_of, evidence_about, findings_in, grave_rules
 
 pytestmark = pytest.mark.contract
 
@@ -93,33 +93,28 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     )
 
 
-def _coverage(evidence: Evidence, path: str) -> tuple[bool, str]:
-    (coverage,) = (c for c in evidence.coverage if c.path == path)
-    return coverage.covered, coverage.note
-
-
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_a_malicious_file_is_found_and_named(evidence: Evidence, name: str) -> None:
-    found = {(f.rule, f.severity) for f in evidence.findings if f.file == name}
+    found = {(f.rule, f.severity) for f in findings_in(evidence, name)}
     assert MALICIOUS[name][1:] in found
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_file_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    assert [f for f in evidence.findings if f.file == path] == []
-    assert _coverage(evidence, path) == (True, "")
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, coverage.note, findings_in(evidence, path)) == (True, "", [])
 
 
 def test_tensor_data_beside_a_model_is_covered_by_it(evidence: Evidence) -> None:
-    assert _coverage(evidence, "good/weights.bin")[0]
+    assert coverage_of(evidence, "good/weights.bin").covered
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_what_readers_may_take_in_two_ways_is_not_covered(evidence: Evidence, name: str) -> None:
-    covered, note = _coverage(evidence, name)
-    assert not covered
-    assert DOUBTFUL[name][1] in note
-    assert all(f.severity.rank < Severity.HIGH.rank for f in evidence.findings if f.file == name)
+    coverage = coverage_of(evidence, name)
+    assert not coverage.covered
+    assert DOUBTFUL[name][1] in coverage.note
+    assert not grave_rules(evidence, name)
 
 
 def test_a_standard_operator_that_a_model_redefines_is_worth_a_look(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_approval.domain.evidence import Evidence, Severity
+from model_approval.domain.evidence import Evidence
 from model_approval.validators.security_scan.scan import Blob, FileScan
 from model_approval.validators.security_scan.table import ScannerTable
 from tests.support.keras_samples import layer, old_lambda, sequential
@@ -22,7 +22,7 @@ from tests.support.tensorflow_samples import (
     keras_metadata,
     node,
 )
-from tests.support.validation import evidence_about
+from tests.support.validation import coverage_of, evidence_about, findings_in, grave_rules
 
 pytestmark = pytest.mark.contract
 
@@ -91,23 +91,21 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_a_malicious_file_is_found_and_named(evidence: Evidence, name: str) -> None:
-    grave = {f.rule for f in evidence.findings if f.file == name and f.severity.rank >= Severity.HIGH.rank}
-    assert MALICIOUS[name][1] in grave
+    assert MALICIOUS[name][1] in grave_rules(evidence, name)
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_file_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    assert [f for f in evidence.findings if f.file == path] == []
-    (coverage,) = (c for c in evidence.coverage if c.path == path)
-    assert coverage.covered, coverage.note
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, findings_in(evidence, path)) == (True, []), coverage.note
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_what_is_not_known_is_not_covered_and_no_alarm(evidence: Evidence, name: str) -> None:
-    (coverage,) = (c for c in evidence.coverage if c.path == name)
+    coverage = coverage_of(evidence, name)
     assert not coverage.covered
     assert DOUBTFUL[name][1] in coverage.note
-    assert all(f.severity.rank < Severity.HIGH.rank for f in evidence.findings if f.file == name)
+    assert not grave_rules(evidence, name)
 
 
 def test_data_files_that_the_index_does_not_explain_are_not_covered(evidence: Evidence) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity
+from model_approval.domain.evidence import Evidence, Severity
 from model_approval.domain.manifest import manifest_of_folder
 from tests.support.models import (
     a_graph,
@@ -33,7 +33,7 @@ from tests.support.models import (
     an_array_file,
     an_onnx_model,
 )
-from tests.support.validation import RUNNER, a_validator_input, evidence_about
+from tests.support.validation import RUNNER, a_validator_input, coverage_of, evidence_about, findings_in
 
 pytestmark = pytest.mark.contract
 
@@ -218,30 +218,22 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return evidence_about(files | HONEST, tmp_path_factory.mktemp("samples"))
 
 
-def _findings(evidence: Evidence, path: str) -> list[Finding]:
-    return [finding for finding in evidence.findings if finding.file == path]
-
-
-def _coverage(evidence: Evidence, path: str) -> FileCoverage:
-    return next(item for item in evidence.coverage if item.path == path)
-
-
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_a_malicious_file_is_found_and_named(evidence: Evidence, name: str) -> None:
     _, rule, severity = MALICIOUS[name]
-    found = [(finding.rule, finding.severity) for finding in _findings(evidence, f"bad/{name}")]
+    found = [(finding.rule, finding.severity) for finding in findings_in(evidence, f"bad/{name}")]
     assert any(told.startswith(rule) and grave is severity for told, grave in found), found
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_file_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    coverage = _coverage(evidence, path)
-    assert (coverage.covered, _findings(evidence, path)) == (True, []), coverage.note
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, findings_in(evidence, path)) == (True, []), coverage.note
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_to_its_end_is_not_covered_and_says_why(evidence: Evidence, name: str) -> None:
-    coverage = _coverage(evidence, f"unreadable/{name}")
+    coverage = coverage_of(evidence, f"unreadable/{name}")
     assert not coverage.covered
     assert UNREADABLE[name][1] in coverage.note
 
@@ -262,7 +254,7 @@ def test_every_finding_says_what_it_means_and_what_to_do(evidence: Evidence) -> 
 
 def test_an_import_is_located_in_its_file(evidence: Evidence) -> None:
     (finding,) = [
-        item for item in _findings(evidence, "bad/second-of-two.pkl") if item.rule == "pickle.dangerous-import"
+        item for item in findings_in(evidence, "bad/second-of-two.pkl") if item.rule == "pickle.dangerous-import"
     ]
     assert finding.offset == len(pickle.dumps({"a": 1})) + 2
 

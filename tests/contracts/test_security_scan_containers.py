@@ -16,9 +16,9 @@ import zlib
 import numpy as np
 import pytest
 
-from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity
+from model_approval.domain.evidence import Evidence, Severity
 from tests.support.models import a_pickle_that_calls, a_tar, a_torch_file, a_zip, an_array_file
-from tests.support.validation import evidence_about
+from tests.support.validation import coverage_of, evidence_about, findings_in
 from tests.support.zips import Part, a_zip_of
 
 pytestmark = pytest.mark.contract
@@ -237,30 +237,22 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return evidence_about(files | HONEST, tmp_path_factory.mktemp("samples"))
 
 
-def _findings(evidence: Evidence, path: str) -> list[Finding]:
-    return [finding for finding in evidence.findings if finding.file == path]
-
-
-def _coverage(evidence: Evidence, path: str) -> FileCoverage:
-    return next(item for item in evidence.coverage if item.path == path)
-
-
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_what_hides_in_a_container_is_found_and_named(evidence: Evidence, name: str) -> None:
     _, rule, severity = MALICIOUS[name]
-    found = {(finding.rule, finding.severity) for finding in _findings(evidence, f"bad/{name}")}
-    assert (rule, severity) in found, _coverage(evidence, f"bad/{name}").note
+    found = {(finding.rule, finding.severity) for finding in findings_in(evidence, f"bad/{name}")}
+    assert (rule, severity) in found, coverage_of(evidence, f"bad/{name}").note
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_container_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    coverage = _coverage(evidence, path)
-    assert (coverage.covered, _findings(evidence, path)) == (True, []), coverage.note
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, findings_in(evidence, path)) == (True, []), coverage.note
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_container_that_cannot_be_read_to_its_end_is_not_covered_and_says_why(evidence: Evidence, name: str) -> None:
-    coverage = _coverage(evidence, f"unreadable/{name}")
+    coverage = coverage_of(evidence, f"unreadable/{name}")
     assert not coverage.covered
     assert UNREADABLE[name][1] in coverage.note
 
@@ -272,5 +264,5 @@ def test_every_finding_in_a_container_says_what_it_is_about(evidence: Evidence) 
 
 
 def test_a_finding_inside_of_an_archive_names_the_member(evidence: Evidence) -> None:
-    (finding,) = [item for item in _findings(evidence, "bad/method-8.zip") if item.rule == _IMPORT]
+    (finding,) = [item for item in findings_in(evidence, "bad/method-8.zip") if item.rule == _IMPORT]
     assert finding.inner == "a.bin"

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity
+from model_approval.domain.evidence import Evidence, Severity
 from tests.support.formats import (
     R_NULL,
     R_NUMBERS,
@@ -44,7 +44,7 @@ from tests.support.formats import (
     word_vectors,
 )
 from tests.support.models import a_pickle_that_calls, a_zip
-from tests.support.validation import evidence_about
+from tests.support.validation import coverage_of, evidence_about, findings_in
 
 pytestmark = pytest.mark.contract
 
@@ -257,35 +257,27 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return evidence_about(files, tmp_path_factory.mktemp("samples"))
 
 
-def _findings(evidence: Evidence, path: str) -> list[Finding]:
-    return [finding for finding in evidence.findings if finding.file == path]
-
-
-def _coverage(evidence: Evidence, path: str) -> FileCoverage:
-    return next(item for item in evidence.coverage if item.path == path)
-
-
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_what_reaches_for_code_is_found_and_named(evidence: Evidence, name: str) -> None:
     _, rule, severity = MALICIOUS[name]
-    found = {(finding.rule, finding.severity) for finding in _findings(evidence, f"bad/{name}")}
+    found = {(finding.rule, finding.severity) for finding in findings_in(evidence, f"bad/{name}")}
     assert any(item.startswith(rule) and grade.rank >= severity.rank for item, grade in found), (
-        found, _coverage(evidence, f"bad/{name}")
+        found, coverage_of(evidence, f"bad/{name}")
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", HONEST)
 def test_an_honest_model_is_covered_and_has_no_finding(evidence: Evidence, path: str) -> None:
-    coverage = _coverage(evidence, path)
-    assert (coverage.covered, _findings(evidence, path)) == (True, []), coverage.note
+    coverage = coverage_of(evidence, path)
+    assert (coverage.covered, findings_in(evidence, path)) == (True, []), coverage.note
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_model_that_cannot_be_read_to_its_end_is_not_covered_and_says_why(evidence: Evidence, name: str) -> None:
-    coverage = _coverage(evidence, f"unreadable/{name}")
+    coverage = coverage_of(evidence, f"unreadable/{name}")
     assert not coverage.covered
     assert UNREADABLE[name][1] in coverage.note
 
 
 def test_an_unknown_class_leaves_its_file_uncovered(evidence: Evidence) -> None:
-    assert not _coverage(evidence, "bad/unknown.skops").covered
+    assert not coverage_of(evidence, "bad/unknown.skops").covered

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from model_approval.adapters.local_validators import LocalValidatorRunner
-from model_approval.domain.evidence import Evidence, ValidatorInput
+from model_approval.domain.evidence import Evidence, FileCoverage, Finding, Severity, ValidatorInput
 from model_approval.domain.manifest import ArtifactManifest, manifest_of_folder
 from tests.support.builders import a_manifest, a_request
 from tests.support.models import write_folder
@@ -48,6 +48,22 @@ def evidence_about(
         changes["champion_manifest"] = manifest_of_folder(other)
     given = a_validator_input(manifest_of_folder(artifact), check=validator, **changes)
     return RUNNER.run_on_folder(given, validator, artifact, champion=other, timeout_s=120)
+
+
+def findings_in(evidence: Evidence, path: str) -> list[Finding]:
+    """What was found in a file."""
+    return [finding for finding in evidence.findings if finding.file == path]
+
+
+def grave_rules(evidence: Evidence, path: str) -> set[str]:
+    """Rules that stop a file: those of at least high severity."""
+    return {finding.rule for finding in findings_in(evidence, path) if finding.severity.rank >= Severity.HIGH.rank}
+
+
+def coverage_of(evidence: Evidence, path: str) -> FileCoverage:
+    """Whether a file was read, told exactly once."""
+    (coverage,) = (item for item in evidence.coverage if item.path == path)
+    return coverage
 
 
 @dataclass
