@@ -53,14 +53,8 @@ def test_a_server_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Path
     with _launcher(tmp_path, command) as launcher:
         launcher.start()
 
-        def has_ended() -> bool:
-            try:
-                launcher.look()
-            except EvidenceError as err:
-                return "cold start: no such model" in str(err)
-            return False
-
-        wait_until(has_ended, timeout_s=30, what="the end of the server")
+        with pytest.raises(EvidenceError, match="cold start: no such model"):
+            wait_until(lambda: launcher.look(), timeout_s=30, what="the end of the server")
 
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:

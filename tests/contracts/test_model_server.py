@@ -16,7 +16,7 @@ import pytest
 from model_approval.domain.digests import canonical_json
 from model_approval.domain.manifest import manifest_of_folder
 from tests.support.models import an_onnx_model, write_folder
-from tests.support.servers import wait_until
+from tests.support.servers import alive, wait_until
 from tests.support.validation import PYTHON
 
 pytestmark = pytest.mark.contract
@@ -216,6 +216,20 @@ def test_it_does_not_start_without_the_expected_bytes_and_token(
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert words in ended.stderr
+
+
+def test_it_ends_with_the_process_that_started_it_however_that_ended(tmp_path: Path) -> None:
+    artifact = write_folder(tmp_path / "artifact", {"model.onnx": an_onnx_model()})
+    owner = (
+        "import os, signal\nfrom pathlib import Path\n"
+        "from model_approval.validators.gpu_benchmark.server_process import ServerProcess\n"
+        f"server = ServerProcess.start('candidate', Path({str(artifact)!r}), Path({str(tmp_path / 'server')!r}))\n"
+        "server.wait_ready()\nprint(server.process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    started = subprocess.run([PYTHON, "-I", "-c", owner], capture_output=True, text=True, timeout=60, check=False)
+    assert started.returncode == -signal.SIGKILL, started.stderr
+    wait_until(lambda: not alive(int(started.stdout)), timeout_s=30, what="the end of the server")
+    assert not alive(int(started.stdout))
 
 
 def test_a_changed_file_is_named_with_both_digests(tmp_path: Path) -> None:

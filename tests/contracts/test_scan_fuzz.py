@@ -80,7 +80,7 @@ def _mutations(draw: st.DrawFn) -> Mutation:
     return change
 
 
-def _must_answer(answer: Answer) -> None:
+def _assert_answered(answer: Answer) -> None:
     assert not answer.error, answer.error
     assert answer.verdict
     assert answer.cpu_s <= _HANG_CPU_S
@@ -96,7 +96,7 @@ def test_a_mutated_file_of_any_format_gets_a_verdict(
     content = seeds[name][0]
     for mutation in data.draw(st.lists(_mutations(), min_size=1, max_size=4)):
         content = mutation(content)
-    _must_answer(worker.scan(name, content, timeout_s=_DEADLINE_S))
+    _assert_answered(worker.scan(name, content, timeout_s=_DEADLINE_S))
 
 
 @_SETTINGS
@@ -107,7 +107,7 @@ def test_a_container_that_is_cut_short_never_passes(
     name = data.draw(st.sampled_from(sorted(name for name, (_, whole) in seeds.items() if whole)))
     content = seeds[name][0]
     answer = worker.scan(name, content[: data.draw(st.integers(1, len(content) - 1))], timeout_s=_DEADLINE_S)
-    _must_answer(answer)
+    _assert_answered(answer)
     assert answer.verdict != "passed"
 
 
@@ -119,7 +119,7 @@ def test_two_files_spliced_into_one_get_a_verdict(
     names = data.draw(st.lists(st.sampled_from(sorted(seeds)), min_size=2, max_size=2))
     first, second = (seeds[name][0] for name in names)
     content = first[: data.draw(st.integers(0, len(first)))] + second[data.draw(st.integers(0, len(second))) :]
-    _must_answer(worker.scan(names[0], content, timeout_s=_DEADLINE_S))
+    _assert_answered(worker.scan(names[0], content, timeout_s=_DEADLINE_S))
 
 
 _PUSHES = st.one_of(
@@ -166,11 +166,11 @@ def _programs(draw: st.DrawFn) -> bytes:
 @given(program=_programs())
 def test_a_call_is_found_wherever_in_a_program_it_stands(worker: Worker, program: bytes) -> None:
     answer = worker.scan("model.pkl", program, timeout_s=_DEADLINE_S)
-    _must_answer(answer)
+    _assert_answered(answer)
     assert answer.verdict == "failed", (program, answer.said)
 
 
 @_SETTINGS
 @given(operations=st.lists(st.integers(0, 255), max_size=60).map(bytes))
 def test_random_operations_get_a_verdict(worker: Worker, operations: bytes) -> None:
-    _must_answer(worker.scan("model.pkl", b"\x80\x04" + operations, timeout_s=_DEADLINE_S))
+    _assert_answered(worker.scan("model.pkl", b"\x80\x04" + operations, timeout_s=_DEADLINE_S))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -35,6 +36,14 @@ def stack(tmp_path_factory) -> Iterator[Stack]:
     with Stack(options(tmp_path_factory.mktemp("stack")), Progress()) as started:
         started.start()
         yield started
+
+
+def test_a_terminal_that_is_gone_keeps_nothing_from_being_stopped(tmp_path):
+    terminal = io.StringIO()
+    with pytest.raises(ValueError, match="closed file"), Stack(options(tmp_path), Progress(terminal)):
+        terminal.close()
+    with Stack(options(tmp_path), Progress(io.StringIO())) as again:  # refused while the first still holds the folder
+        assert again.stack_id
 
 
 def test_everybody_can_sign_in_and_see_the_review_room(stack):

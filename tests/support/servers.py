@@ -46,6 +46,14 @@ def wait_until(condition, *, timeout_s: float, what: str) -> None:
         time.sleep(0.1)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and nobody asked for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 def settings_for(store: SeaweedFs, **changes: object) -> Settings:
     """Settings that reach a store; anything else (`mlflow_tracking_uri=server.url`) by name."""
     fields = {

@@ -71,13 +71,19 @@ class Stack:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         with deaf():
-            self.progress.say("stopping")
-            left = self._supervisor.stop()
-            self.store.stop()
-            taken = wait_free([self.airflow_port, self.mlflow_port, self.store_port], timeout_s=10.0)
-            self._exit.close()
+            try:
+                self.progress.say("stopping")
+            finally:  # whoever was told may be gone: `make demo | head`
+                outcome = self._stop()
+        self.progress.say(outcome)
+
+    def _stop(self) -> str:
+        left = self._supervisor.stop()
+        self.store.stop()
+        taken = wait_free([self.airflow_port, self.mlflow_port, self.store_port], timeout_s=10.0)
+        self._exit.close()
         would_not = f"; would not go: {left}" if left else ""
-        self.progress.say(f"stopped{would_not}{f'; ports in use: {taken}' if taken else ''}")
+        return f"stopped{would_not}{f'; ports in use: {taken}' if taken else ''}"
 
     @property
     def airflow_url(self) -> str:

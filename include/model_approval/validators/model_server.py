@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -147,6 +148,12 @@ def _stop_signal() -> int:
     return reading
 
 
+def _end_with_input() -> NoReturn:
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
 def _serve(given: argparse.Namespace) -> None:
     status = Status(given.events_file)
     status.event("started")
@@ -156,6 +163,8 @@ def _serve(given: argparse.Namespace) -> None:
     status.event("listening")
     status.facts["confinement"] = locks = _confine(given)
     status.event("confined")
+    if given.until_input_ends:  # a thread, so that a load that never ends does not outlive its owner either
+        threading.Thread(target=_end_with_input, daemon=True).start()
 
     # Imports numpy, whose threads would be there before the locks: Landlock binds the one that asks for it.
     from model_approval.validators.server_app import ModelApplication
@@ -183,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--manifest", type=Path, help="JSON file with the manifest that the folder must have")
     add("--serving", type=Path, help="JSON file with the serving configuration")
     add("--token-file", type=Path)
+    add("--until-input-ends", action="store_true", help="stop when standard input ends: with whoever started it")
     add("--model", help="path of the model's file in the folder, when there are several")
     add("--name", default="model", help="the model's name in the paths of /v2")
     add("--model-version", default="1", help="the model's version in the paths of /v2")

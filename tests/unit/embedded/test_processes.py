@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from model_approval.embedded import reaper
 from model_approval.embedded.processes import Program, ProgramError, Supervisor, clean_environment
+from tests.support.servers import alive, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -36,21 +36,6 @@ def program(
     return Program(
         name, (sys.executable, "-c", code), tmp_path, ready=lambda: ready in log.read_text(), deadline_s=deadline_s
     )
-
-
-def eventually(condition: Callable[[], object], *, what: str, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s} s: {what}")
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_program_is_started_when_it_says_that_it_is_ready(supervisor, tmp_path):
@@ -115,13 +100,13 @@ def test_a_program_that_died_is_started_again_and_named(supervisor, tmp_path):
     )
     first = int(supervisor.log_of("sleeper").read_text().split()[1])
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: not alive(first), what="the program is gone")
+    wait_until(lambda: not alive(first), timeout_s=20, what="the program is gone")
 
     said = supervisor.restart_dead()
 
     assert len(said) == 1
     assert "sleeper ended with exit code -9; started again" in said[0]
-    eventually(lambda: supervisor.log_of("sleeper").read_text().count("up") == 2, what="the program is up again")
+    wait_until(lambda: supervisor.log_of("sleeper").read_text().count("up") == 2, timeout_s=20, what="the second start")
 
 
 def test_a_program_that_keeps_dying_is_given_up(supervisor, tmp_path):
@@ -135,7 +120,7 @@ def test_a_program_that_keeps_dying_is_given_up(supervisor, tmp_path):
             refusals.append(str(err))
         return bool(refusals)
 
-    eventually(given_up, what="giving up")
+    wait_until(given_up, timeout_s=20, what="giving up")
     assert "died 6 times" in refusals[0]
 
 
@@ -152,12 +137,12 @@ Path({str(pids)!r}).write_text("started")
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
-        eventually(pids.exists, what="the program is up", timeout_s=30.0)
+        wait_until(pids.exists, what="the program is up", timeout_s=30.0)
         started = reaper.marked(stack)
         assert len(started) == 1
         parent.kill()
 
-    eventually(lambda: not reaper.marked(stack), what="nothing of the stack is left")
+    wait_until(lambda: not reaper.marked(stack), timeout_s=20, what="nothing of the stack is left")
     assert not alive(started[0])
 
 

@@ -2,11 +2,12 @@
 
 Started before the measuring program is confined; the server confines itself before it reads the model. What has to be
 known of the process later (its memory) is read through files of /proc that are opened now, since a confined process
-can open none. It ends when its standard input does, and with the process group at the latest.
+can open none. It ends when its standard input does, so with its owner even where nobody could say goodbye.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -75,10 +76,10 @@ class ServerProcess:
         """
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "server.log"
-        where = _short(folder / "server.sock")
+        socket = folder / "server.sock"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*command, "--artifact", str(artifact), "--socket", str(folder / "server.sock"), *options],
+                [*command, "--until-input-ends", "--artifact", str(artifact), "--socket", str(socket), *options],
                 stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,
@@ -86,7 +87,7 @@ class ServerProcess:
             )
         status_fd = os.open(f"/proc/{process.pid}/status", os.O_RDONLY | os.O_CLOEXEC)
         tasks_fd = os.open(f"/proc/{process.pid}/task", os.O_RDONLY | os.O_CLOEXEC)
-        return cls(name, where, process, log, time.perf_counter(), status_fd, tasks_fd)
+        return cls(name, _short(socket), process, log, time.perf_counter(), status_fd, tasks_fd)
 
     def endpoint(self, *, model: str = "model", timeout_s: float = 60.0) -> Endpoint:
         """A connection to it."""
@@ -162,11 +163,9 @@ class ServerProcess:
         """End it: its standard input ends, then, where that is allowed, the process is killed."""
         if self.process.stdin:
             self.process.stdin.close()
-        try:
+        with contextlib.suppress(PermissionError):  # this process is confined already; the server ends by itself
             self.process.kill()
-        except PermissionError:  # this process is confined already; the supervisor ends the group
-            return
-        self.process.wait()
+            self.process.wait()
         os.close(self.status_fd)
         os.close(self.tasks_fd)
 
