@@ -175,6 +175,33 @@ def test_a_regression_is_held_against_its_labels(tmp_path: Path, server: V2Serve
     assert measured["mae"].value == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [
+        (np.ones(4), "100 of 100 rows of scores hold none .row 1: 1, 1, 1, 1."),
+        (np.array([9.0, -2.0, 0.5, 1.0]), "row 1: 9, -2, 0.5, 1"),
+        (np.array([1.4, -0.4, 0.0, 0.0]), "each must be from 0 to 1"),
+        (np.array([1.7]), "row 1: 1.7"),
+    ],
+)
+def test_scores_that_are_no_probabilities_have_no_log_loss(
+    tmp_path: Path, server: V2Server, answered: np.ndarray, told: str
+) -> None:
+    server.infer = _answering(lambda x: np.tile(answered, (len(x), 1)))
+    _rows(tmp_path, [number % 2 for number in range(100)], _X)
+    with pytest.raises(EvidenceError, match=f"log_loss takes probabilities.*{told}") as raised:
+        _measure(tmp_path, server, metrics=("log_loss",))
+    assert "`holdout.scores`" in raised.value.hint
+
+
+def test_probabilities_in_single_precision_have_a_log_loss(tmp_path: Path, server: V2Server) -> None:
+    rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]])
+    server.infer = _answering(lambda x: x)
+    _rows(tmp_path, [0, 0], rows)
+    measured, _ = _measure(tmp_path, server, metrics=("log_loss",))
+    assert measured["log_loss"].value == pytest.approx(-(np.log(0.7) + np.log(0.1)) / 2, rel=1e-5)
+
+
 def test_class_names_stand_for_columns(tmp_path: Path, server: V2Server) -> None:
     _rows(tmp_path, ["abcd"[int(row.argmax())] for row in _X], _X)
     metrics = ("accuracy", "exact_match", "auc")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HINT = "mend the check's parameter `holdout`"
+_ROUNDING = 1e-3
+"""How far a probability or a row's sum may be off: half precision is as coarse as that."""
 _NO_CLASS = 100_000
 """Stands for an answer that is no class at all: wrong whatever the label, and no breakdown."""
 
@@ -48,12 +50,29 @@ def quality(name: str, holdout: Holdout, answers: Answers, wanted: HoldoutParame
         table = _score_table(answers, wanted, labels)
         if name == "auc":
             return Quality(holdout.rows, lambda at: scores.auc(labels[at], table[at]))
-        loss = scores.losses(labels, table)
+        loss = scores.losses(labels, _probabilities(table))
         return Quality(holdout.rows, lambda at: float(loss[at].mean()))
     predicted = _predicted(answers, wanted)
     if name == "f1_macro":
         return Quality(holdout.rows, lambda at: scores.f1_macro(labels[at], predicted[at]))
     return _share(labels == predicted)
+
+
+def _probabilities(table: NDArray[Any]) -> NDArray[Any]:
+    """The scores, if they are probabilities: of any others a logarithm is no loss, and of all ones it would be 0."""
+    import numpy as np
+
+    wrong = ((table < -_ROUNDING) | (table > 1 + _ROUNDING)).any(axis=1)
+    if table.shape[1] > 1:
+        wrong |= np.abs(table.sum(axis=1) - 1) > _ROUNDING
+    if not wrong.any():
+        return table
+    shown = ", ".join(f"{score:.6g}" for score in table[wrong.argmax()][:5])
+    raise EvidenceError(
+        f"log_loss takes probabilities, and {int(wrong.sum())} of {len(table)} rows of scores hold none "
+        f"(row {int(wrong.argmax()) + 1}: {shown}): each must be from 0 to 1, and those of several classes add up to 1",
+        hint="name an output of probabilities in `holdout.scores`, or take `auc`, which takes any scores",
+    )
 
 
 def _share(hits: NDArray[Any]) -> Quality:
