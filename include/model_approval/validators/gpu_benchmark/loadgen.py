@@ -21,8 +21,6 @@ from model_approval.validators.gpu_benchmark.scenarios import ISSUERS, Issuer
 from model_approval.validators.gpu_benchmark.stream import Stream
 
 PERCENTILE = 0.99
-FEWEST_QUERIES = 662
-"""What LoadGen needs to estimate a p99 at 99 % confidence when one query may be over it."""
 _PREFIX = ":::MLLOG "
 
 

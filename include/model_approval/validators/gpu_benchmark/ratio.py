@@ -29,6 +29,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from model_approval.validators.gpu_benchmark.intervals import Z95
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,7 +38,6 @@ FEWEST_ROUNDS = 20
 """Below that a percentile bootstrap is too narrow: of 20 rounds it covers about 93 of 100 truths, of 10 about 88."""
 _CELLS = 2_000_000
 """Figures held at once: 16 MB."""
-_Z95 = 1.959964
 _T95_OF_FEW = (12.7062, 4.30265, 3.18245, 2.77645)
 """Student's t at 97.5 % for one to four degrees of freedom, where the expansion below is off."""
 
@@ -112,7 +113,7 @@ def student_t95(degrees: int) -> float:
     """
     if degrees <= len(_T95_OF_FEW):
         return _T95_OF_FEW[degrees - 1]
-    z: float = _Z95
+    z: float = Z95
     terms: tuple[float, ...] = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_Z95 = 1.959964
+from model_approval.validators.gpu_benchmark.intervals import Z95
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
@@ -27,6 +27,6 @@ def percentile_interval(ordered: Sequence[float], fraction: float) -> tuple[floa
     quite independent, so take the interval as a lower bound of the uncertainty.
     """
     count = len(ordered)
-    middle, spread = count * fraction, _Z95 * math.sqrt(count * fraction * (1 - fraction))
+    middle, spread = count * fraction, Z95 * math.sqrt(count * fraction * (1 - fraction))
     low, high = math.floor(middle - spread), math.ceil(middle + spread)
     return (ordered[low - 1] if low >= 1 else None, ordered[high] if high < count else None)
