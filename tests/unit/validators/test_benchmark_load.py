@@ -144,6 +144,14 @@ def test_the_gpus_memory_has_its_own_slope(endpoint: Endpoint) -> None:
     assert metrics["gpu_memory_growth"].value == pytest.approx(400, rel=0.05)
 
 
+def test_a_gpu_that_does_not_tell_its_memory_has_no_growth_and_that_is_a_limitation(endpoint: Endpoint) -> None:
+    host = _memory(lambda look: 100)
+    found = soak(endpoint, _SEVERAL, host, SoakParameters(duration_s=60), gpu_bytes=lambda: None, clock=Clock(0.15))
+    assert set(_by_name(found.metrics)) == {"memory_growth", "memory_growth_by_request"}
+    (limitation,) = found.limitations
+    assert "NVML did not tell the GPU's memory in use" in limitation
+
+
 @given(st.floats(0.01, 5), st.integers(0, 2**32))
 @settings(deadline=None)  # a busy machine is no failure
 def test_a_slope_is_found_under_noise(slope: float, seed: int) -> None:

@@ -86,7 +86,12 @@ def test_what_a_gpu_does_not_tell_is_unknown_and_no_error() -> None:
     missing = frozenset({"nvmlDeviceGetEccMode", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetCurrentClocksEventReasons"})
     gpu = NvmlGpu(FakeNvml(missing), "handle")
     assert gpu.describe()["gpu_ecc"] == "unknown"
-    assert gpu.sample() == GpuSample(2048 * _MIB, 87.0, None, 61.0)
+    assert gpu.sample() == GpuSample(2048 * _MIB, 87.0, None, 61.0, None)
+
+
+def test_a_call_that_fails_is_no_measurement_of_nothing() -> None:
+    missing = frozenset({"nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature"})
+    assert NvmlGpu(FakeNvml(missing), "handle").sample() == GpuSample(None, None, 345.0, None)
 
 
 def test_a_sample_names_the_reasons_of_a_slowdown_but_not_the_power_cap() -> None:
@@ -127,6 +132,33 @@ def test_a_throttled_gpu_is_a_limitation_unless_it_was_for_a_moment() -> None:
 def test_a_gpu_that_others_use_is_a_limitation(idle: GpuSample) -> None:
     (found,) = gpu_limitations(idle, [])
     assert found.startswith("a noisy neighbour: before the start")
+
+
+_MUTE = GpuSample(None, None, None, None, None)
+
+
+def test_what_nvml_does_not_tell_has_no_figure_and_is_a_limitation() -> None:
+    assert gpu_metrics([_MUTE] * 20, GpuMemory(None, None)) == []
+    assert gpu_limitations(_MUTE, [_MUTE] * 20) == [
+        "NVML does not tell the memory in use before the start, the utilisation before the start, the memory in use, "
+        "the utilisation, whether the GPU slows itself down: a neighbour or a throttled GPU may have gone unseen"
+    ]
+
+
+def test_a_look_that_fails_now_and_then_is_left_out_and_more_are_a_limitation() -> None:
+    busy, memory = GpuSample(900 * _MIB, 80.0), GpuMemory(400 * _MIB, 800 * _MIB)
+    names = ["gpu_memory_loaded", "gpu_memory_peak", "gpu_utilisation"]
+    assert [metric.name for metric in gpu_metrics([_MUTE] + [busy] * 19, memory)] == names
+    assert gpu_limitations(_IDLE, [_MUTE] + [busy] * 19) == []
+    assert [metric.name for metric in gpu_metrics([_MUTE] * 2 + [busy] * 18, memory)] == names[:1]
+    (found,) = gpu_limitations(_IDLE, [_MUTE] * 2 + [busy] * 18)
+    assert found.startswith("NVML does not tell the memory in use, the utilisation, whether")
+
+
+def test_a_peak_is_nobodys_when_the_other_processes_part_is_not_known() -> None:
+    memory = GpuMemory(before=400 * _MIB, candidate=2400 * _MIB, champion=None, copies=None)
+    names = [metric.name for metric in gpu_metrics([GpuSample(5000 * _MIB, 80.0)], memory)]
+    assert names == ["gpu_memory_loaded", "gpu_utilisation"]
 
 
 def test_stolen_processor_time_is_a_limitation() -> None:

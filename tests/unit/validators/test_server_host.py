@@ -65,6 +65,15 @@ def test_gpu_is_told_across_the_containers_as_it_is(tmp_path: Path) -> None:
         assert gpu.describe() == FakeGpu().describe()
 
 
+def test_what_the_gpu_does_not_tell_is_not_told_across_the_containers_either(tmp_path: Path) -> None:
+    class MuteGpu(FakeGpu):
+        def sample(self) -> GpuSample:
+            return GpuSample(None, None, None, None, None)
+
+    with connected(tmp_path, gpu=MuteGpu()) as client:
+        assert HostedGpu(client).sample() == GpuSample(None, None, None, None, None)
+
+
 def test_container_without_a_gpu_has_none(tmp_path: Path) -> None:
     with connected(tmp_path) as client:
         assert HostedGpu.of(client) is None

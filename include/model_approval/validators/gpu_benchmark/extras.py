@@ -75,7 +75,7 @@ class Ground:
     candidate: Server
     champion: Server | None = None
     launcher: Starts | None = None
-    gpu_bytes: Callable[[], int] | None = None
+    gpu_bytes: Callable[[], int | None] | None = None
 
 
 @dataclass

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from model_approval.domain.evidence import Metric
 
 _MIB = 1024**2
 _THROTTLED_SHARE = 0.05
+_SILENT_SHARE = 0.05
+"""Of the looks at the GPU, in which a single call may fail; beyond that the figure is missing."""
 _OTHERS_MIB = 512
 """A driver's own share of an idle GPU's memory is below this."""
 _OTHERS_PERCENT = 5
@@ -30,13 +32,16 @@ load it is a GPU's normal state. Source: NVML API reference, `NvmlClocksEventRea
 
 @dataclass(frozen=True)
 class GpuSample:
-    """One look at the GPU."""
+    """One look at the GPU; None for what it does not tell."""
 
-    memory_bytes: int = 0
-    utilisation_percent: float = 0.0
+    memory_bytes: int | None = 0
+    utilisation_percent: float | None = 0.0
     power_w: float | None = None
     temperature_c: float | None = None
-    slowdowns: frozenset[str] = frozenset()
+    slowdowns: frozenset[str] | None = frozenset()
+
+
+ValueT = TypeVar("ValueT")
 
 
 class Gpu(Protocol):
@@ -85,16 +90,17 @@ class NvmlGpu:
         return {name: self._told(ask) for name, ask in asked.items()}
 
     def sample(self) -> GpuSample:
-        """Memory and utilisation always; power, temperature and reasons where the GPU tells."""
+        """What a failed call does not tell is None: a 0 would pass for a measurement."""
         nvml, handle = self._nvml, self._handle
-        reasons = self._number(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)) or 0
+        reasons = self._number(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        memory = self._number(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used)
         power = self._number(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         return GpuSample(
-            memory_bytes=int(self._number(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used) or 0),
-            utilisation_percent=self._number(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0.0,
+            memory_bytes=None if memory is None else int(memory),
+            utilisation_percent=self._number(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
             power_w=None if power is None else power / 1000,
             temperature_c=self._number(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            slowdowns=frozenset(words for bit, words in _REASONS.items() if int(reasons) & bit),
+            slowdowns=None if reasons is None else _slowdowns(int(reasons)),
         )
 
     def _told(self, ask: Callable[[], object]) -> str:
@@ -111,41 +117,38 @@ class NvmlGpu:
             return None
 
 
+def _slowdowns(reasons: int) -> frozenset[str]:
+    return frozenset(words for bit, words in _REASONS.items() if reasons & bit)
+
+
 def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """Bytes in use before anything of ours ran, with the candidate loaded, and with the champion loaded too."""
+    """Bytes in use before anything of ours ran, with the candidate loaded, and with the champion loaded too.
 
-    before: int
-    candidate: int
+    None for what NVML did not tell, and for a champion that there is not.
+    """
+
+    before: int | None
+    candidate: int | None
     champion: int | None = None
-    copies: int = 0
-    """What further processes of both models took."""
+    copies: int | None = 0
+    """What further processes of both models took; None also where the champion's own part is not known."""
 
 
 def gpu_metrics(samples: Sequence[GpuSample], memory: GpuMemory) -> list[Metric]:
-    """What the GPU did during the measurement; nothing without samples.
+    """What the GPU did during the measurement; nothing without samples, and nothing that NVML did not tell.
 
     The peak beyond what the two models took when loaded is counted as the candidate's: rather too much than too little.
     """
     if not samples:
         return []
-    loaded = memory.candidate - memory.before
-    champion = None if memory.champion is None else memory.champion - memory.candidate
-    peak = max(max(one.memory_bytes for one in samples) - memory.before - (champion or 0) - memory.copies, loaded)
-    metrics = [
-        Metric(
-            name="gpu_memory_loaded",
-            value=loaded / _MIB,
-            unit="MiB",
-            baseline=None if champion is None else champion / _MIB,
-        ),
-        Metric(name="gpu_memory_peak", value=peak / _MIB, unit="MiB"),
-        Metric(name="gpu_utilisation", value=median(one.utilisation_percent for one in samples), unit="%"),
-    ]
+    metrics = _memory_metrics(samples, memory)
+    if utilisation := _told([one.utilisation_percent for one in samples]):
+        metrics.append(Metric(name="gpu_utilisation", value=median(utilisation), unit="%"))
     for name, unit, values in (
         ("gpu_power_peak", "W", [one.power_w for one in samples if one.power_w is not None]),
         ("gpu_temperature_peak", "C", [one.temperature_c for one in samples if one.temperature_c is not None]),
@@ -155,21 +158,62 @@ def gpu_metrics(samples: Sequence[GpuSample], memory: GpuMemory) -> list[Metric]
     return metrics
 
 
+def _memory_metrics(samples: Sequence[GpuSample], memory: GpuMemory) -> list[Metric]:
+    if memory.before is None or memory.candidate is None:
+        return []
+    loaded = memory.candidate - memory.before
+    champion = None if memory.champion is None else memory.champion - memory.candidate
+    baseline = None if champion is None else champion / _MIB
+    metrics = [Metric(name="gpu_memory_loaded", value=loaded / _MIB, unit="MiB", baseline=baseline)]
+    looks = _told([one.memory_bytes for one in samples])
+    if looks and memory.copies is not None:
+        peak = max(max(looks) - memory.before - (champion or 0) - memory.copies, loaded)
+        metrics.append(Metric(name="gpu_memory_peak", value=peak / _MIB, unit="MiB"))
+    return metrics
+
+
+def _told(values: Sequence[ValueT | None]) -> list[ValueT]:
+    """What NVML told; nothing where it kept silent in more than a moment, since those may have been the worst."""
+    told = [value for value in values if value is not None]
+    return told if len(told) >= (1 - _SILENT_SHARE) * len(values) else []
+
+
 def gpu_limitations(idle: GpuSample, samples: Sequence[GpuSample]) -> list[str]:
-    """Why a GPU's figures must not be believed: it was not ours alone, or it slowed itself down.
+    """Why a GPU's figures must not be believed: not ours alone, slowed down by itself, or neither can be seen.
 
     Args:
         idle: Taken before anything of ours ran.
         samples: Taken during the measurement.
     """
-    found = []
-    if idle.memory_bytes > _OTHERS_MIB * _MIB or idle.utilisation_percent > _OTHERS_PERCENT:
+    found = _silence(idle, samples)
+    memory, utilisation = idle.memory_bytes or 0, idle.utilisation_percent or 0.0
+    if memory > _OTHERS_MIB * _MIB or utilisation > _OTHERS_PERCENT:
         found.append(
-            f"a noisy neighbour: before the start {idle.memory_bytes // _MIB} MiB of the GPU's memory were in use, "
-            f"utilisation {idle.utilisation_percent:.0f} % (give the check a GPU of its own)"
+            f"a noisy neighbour: before the start {memory // _MIB} MiB of the GPU's memory were in use, "
+            f"utilisation {utilisation:.0f} % (give the check a GPU of its own)"
         )
-    for reason in sorted(frozenset().union(*(one.slowdowns for one in samples)) if samples else ()):
-        share = sum(reason in one.slowdowns for one in samples) / len(samples)
+    slowdowns = [one.slowdowns for one in samples if one.slowdowns is not None]
+    for reason in sorted(frozenset[str]().union(*slowdowns)):
+        share = sum(reason in one for one in slowdowns) / len(slowdowns)
         if share > _THROTTLED_SHARE:
             found.append(f"the GPU was throttled in {share:.0%} of the looks at it: {reason} (see to its cooling)")
     return found
+
+
+def _silence(idle: GpuSample, samples: Sequence[GpuSample]) -> list[str]:
+    """What NVML does not tell, and so nobody can say of this GPU; empty when it tells all that counts."""
+    looks = len(samples) > 0
+    kept_back = [
+        words
+        for words, is_told in (
+            ("the memory in use before the start", idle.memory_bytes is not None),
+            ("the utilisation before the start", idle.utilisation_percent is not None),
+            ("the memory in use", not looks or bool(_told([one.memory_bytes for one in samples]))),
+            ("the utilisation", not looks or bool(_told([one.utilisation_percent for one in samples]))),
+            ("whether the GPU slows itself down", not looks or bool(_told([one.slowdowns for one in samples]))),
+        )
+        if not is_told
+    ]
+    if not kept_back:
+        return []
+    return [f"NVML does not tell {', '.join(kept_back)}: a neighbour or a throttled GPU may have gone unseen"]

@@ -29,13 +29,13 @@ class Command(Record):
 
 
 class GpuLook(Record):
-    """`gpu.GpuSample` on the wire."""
+    """`gpu.GpuSample` on the wire; None: the GPU does not tell."""
 
-    memory_bytes: int = 0
-    utilisation_percent: float = 0.0
+    memory_bytes: int | None = None
+    utilisation_percent: float | None = None
     power_w: float | None = None
     temperature_c: float | None = None
-    slowdowns: tuple[str, ...] = ()
+    slowdowns: tuple[str, ...] | None = None
 
 
 class Answer(Record):

@@ -219,7 +219,7 @@ class HostedGpu:
             seen.utilisation_percent,
             seen.power_w,
             seen.temperature_c,
-            frozenset(seen.slowdowns),
+            None if seen.slowdowns is None else frozenset(seen.slowdowns),
         )
 
 

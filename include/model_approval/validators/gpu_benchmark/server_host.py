@@ -139,7 +139,7 @@ class Host:
                 utilisation_percent=seen.utilisation_percent,
                 power_w=seen.power_w,
                 temperature_c=seen.temperature_c,
-                slowdowns=tuple(sorted(seen.slowdowns)),
+                slowdowns=None if seen.slowdowns is None else tuple(sorted(seen.slowdowns)),
             )
         )
 

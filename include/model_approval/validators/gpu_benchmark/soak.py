@@ -30,8 +30,8 @@ class Sample:
     at_s: float
     requests: int
     memory_bytes: int
-    gpu_bytes: int = 0
-    """Memory in use on the GPU, by whomever."""
+    gpu_bytes: int | None = 0
+    """Memory in use on the GPU, by whomever; None: NVML does not tell."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def soak(
     memory_bytes: Callable[[], int],
     wanted: SoakParameters,
     *,
-    gpu_bytes: Callable[[], int] | None = None,
+    gpu_bytes: Callable[[], int | None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Soak:
     """Ask without a pause for the wanted time, and look at the server's memory in between.
@@ -93,8 +93,13 @@ def growth(samples: Sequence[Sample]) -> Soak:
         _trend("memory_growth", "MiB/min", minutes, host),
         _trend("memory_growth_by_request", "MiB/1000 requests", thousands, host),
     ]
-    if any(sample.gpu_bytes for sample in settled):
-        metrics.append(_trend("gpu_memory_growth", "MiB/min", minutes, [sample.gpu_bytes for sample in settled]))
+    gpu = [sample.gpu_bytes for sample in settled if sample.gpu_bytes is not None]
+    if len(gpu) < len(settled):
+        silent = len(settled) - len(gpu)
+        reason = f"in {silent} of {len(settled)} looks NVML did not tell the GPU's memory in use"
+        return Soak(tuple(metrics), (f"the growth of the GPU's memory was not measured: {reason}",))
+    if any(gpu):
+        metrics.append(_trend("gpu_memory_growth", "MiB/min", minutes, gpu))
     return Soak(tuple(metrics))
 
 

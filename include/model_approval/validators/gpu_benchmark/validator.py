@@ -54,16 +54,16 @@ class _Prepared:
     gpu: Gpu | None
     idle: GpuSample
     servers: list[ServerProcess | HostedServer | RemoteServer]
-    memory: list[int]
-    """GPU memory in use: before anything of ours, with the candidate, with the champion too."""
+    memory: list[int | None]
+    """GPU memory in use (None: NVML does not tell): before anything of ours, with the candidate, with the champion too."""
     copies: Copies[ServerProcess | HostedServer] = field(default_factory=Copies)
     """More processes of both models, where they are compared."""
-    copies_gpu_bytes: int = 0
+    copies_gpu_bytes: int | None = 0
     launcher: Starts | None = None
     """Starts more servers of the candidate, where the policy asks for cold starts."""
 
     @property
-    def gpu_bytes(self) -> Callable[[], int] | None:
+    def gpu_bytes(self) -> Callable[[], int | None] | None:
         """Tells the memory in use on the GPU; None without one."""
         gpu = self.gpu
         return (lambda: gpu.sample().memory_bytes) if gpu else None
@@ -73,20 +73,25 @@ class _Prepared:
         first = [one for one in self.servers if not isinstance(one, RemoteServer)]
         if len(first) < 2 or parameters.processes == 1 or not parameters.wants_ratio:
             return
+        before, with_first, with_both = self.memory
+        if before is None or with_first is None or with_both is None:
+            self.copies = Copies(note="NVML does not tell how much of the GPU's memory a process takes")
+            return
         cost = Cost(
             (first[0].load_s, first[1].load_s),
             (first[0].memory_bytes(), first[1].memory_bytes()),
-            (self.memory[1] - self.memory[0], self.memory[2] - self.memory[1]),
+            (with_first - before, with_both - with_first),
         )
-        means = Means(usable_cpus(), first[0].free_memory_bytes(), self._free_gpu_bytes())
+        means = Means(usable_cpus(), first[0].free_memory_bytes(), self._free_gpu_bytes(with_both))
         candidates, champions, note = affordable(parameters.processes, cost, means)
         self.copies = start_copies((candidates, champions), start, longest_s, note)
         if self.gpu:
-            self.copies_gpu_bytes = max(0, self.gpu.sample().memory_bytes - self.memory[-1])
+            now = self.gpu.sample().memory_bytes
+            self.copies_gpu_bytes = None if now is None else max(0, now - with_both)
 
-    def _free_gpu_bytes(self) -> int:
+    def _free_gpu_bytes(self, used: int) -> int:
         total = self.gpu.describe().get("gpu_memory_mib", "") if self.gpu else ""
-        return max(0, int(total) * 1024**2 - self.memory[-1]) if total.isdecimal() else 0
+        return max(0, int(total) * 1024**2 - used) if total.isdecimal() else 0
 
     @property
     def gpu_memory(self) -> GpuMemory | None:
@@ -94,7 +99,9 @@ class _Prepared:
         if self.gpu is None:
             return None
         before, candidate, *champion = self.memory
-        return GpuMemory(before, candidate, champion[0] if champion else None, self.copies_gpu_bytes)
+        # Without the champion's part none of the peak is known to be the candidate's.
+        others = None if None in champion else self.copies_gpu_bytes
+        return GpuMemory(before, candidate, champion[0] if champion else None, others)
 
 
 class GpuBenchmark:
