@@ -208,7 +208,7 @@ class FileScan:
             self._look_for_old_pickle(blob)
         scanner = self.scanners.get(kind)
         if scanner is None:
-            raise Uncovered(UNKNOWN_FORMAT if kind == "unknown" else f"there is no scanner for {kind} yet")
+            raise Uncovered(f"there is no scanner for {kind} yet")
         scanner.scan(blob, self)
 
     def _look_for_old_pickle(self, blob: Blob) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_approval.validators.security_scan.scan import Blob, FileScan, Scanner, Uncovered
+from model_approval.validators.security_scan.scan import UNKNOWN_FORMAT, Blob, FileScan, Scanner, Uncovered
 from model_approval.validators.security_scan.zip_directory import has_directory
 
 OWN_TAIL = frozenset({"zip", "torch", "tflite"})
@@ -38,4 +38,4 @@ class UnknownScanner:
 
     def scan(self, blob: Blob, scan: FileScan) -> None:
         """Raises Uncovered, always."""
-        raise Uncovered("its format is not known")
+        raise Uncovered(UNKNOWN_FORMAT)
