@@ -6,11 +6,13 @@ Not run here: NVML itself, for lack of a GPU.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
 
+from model_approval.domain.errors import EvidenceError
 from model_approval.validators.gpu_benchmark.gpu import (
     GpuMemory,
     GpuSample,
@@ -95,7 +97,8 @@ def test_a_call_that_fails_is_no_measurement_of_nothing() -> None:
 
 
 def test_a_sample_names_the_reasons_of_a_slowdown_but_not_the_power_cap() -> None:
-    assert NvmlGpu(FakeNvml(reasons=0x4 | 0x40), "handle").sample().slowdowns == {"hardware thermal slowdown"}
+    sample = NvmlGpu(FakeNvml(reasons=0x4 | 0x40), "handle").sample()
+    assert sample.slowdowns == frozenset({"hardware thermal slowdown"})
 
 
 def test_without_a_gpu_there_is_none() -> None:
@@ -212,6 +215,48 @@ def test_the_gpu_is_watched_until_the_end_and_no_longer() -> None:
     host.close()
     assert [sample.memory_bytes for sample in watched.gpu] == list(range(1, looks + 1))
     assert "cpu_busy" in watched.facts or "load" in watched.facts
+
+
+@dataclass
+class VanishingGpu:
+    """A GPU that can be looked at so often and no more."""
+
+    left: int
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def describe(self) -> dict[str, str]:
+        return {}
+
+    def sample(self) -> GpuSample:
+        if not self.left:
+            self.gone.set()
+            raise EvidenceError("the GPU vanished during the measurement")
+        self.left -= 1
+        return GpuSample()
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+def test_a_gpu_that_cannot_be_watched_to_the_end_is_a_limitation(looks: int) -> None:
+    host, gpu = Host(), VanishingGpu(looks)
+    watch = Watch(host, gpu, every_s=0.001)
+    watch.begin()
+    assert gpu.gone.wait(30)
+    watched = watch.end()
+    host.close()
+    assert len(watched.gpu) == looks
+    assert watched.limitations[-1] == (
+        "the GPU could not be watched throughout: the GPU vanished during the measurement"
+    )
+
+
+def test_a_gpu_is_seen_in_the_shortest_measurement() -> None:
+    host, gpu = Host(), CountingGpu()
+    watch = Watch(host, gpu, every_s=3600)
+    watch.begin()
+    watched = watch.end()
+    host.close()
+    assert len(watched.gpu) == 1
+    assert not [limitation for limitation in watched.limitations if "watched" in limitation]
 
 
 def test_client_and_server_meet_on_one_processor_and_are_let_go() -> None:

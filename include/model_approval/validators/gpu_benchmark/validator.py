@@ -55,7 +55,7 @@ class _Prepared:
     idle: GpuSample
     servers: list[ServerProcess | HostedServer | RemoteServer]
     memory: list[int | None]
-    """GPU memory in use (None: NVML does not tell): before anything of ours, with the candidate, with the champion too."""
+    """GPU memory in use: before anything of ours, with the candidate, with the champion too; None: NVML is silent."""
     copies: Copies[ServerProcess | HostedServer] = field(default_factory=Copies)
     """More processes of both models, where they are compared."""
     copies_gpu_bytes: int | None = 0
