@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from model_approval.domain.evidence import Severity
 from model_approval.validators.contract import plain_line
@@ -12,6 +14,9 @@ from model_approval.validators.security_scan.scan import Rule
 from model_approval.validators.supply_chain.inspection import Inspection, some
 from model_approval.validators.supply_chain.licence_texts import family, recognise
 from model_approval.validators.supply_chain.model_card import ModelCard
+
+if TYPE_CHECKING:
+    from license_expression import Licensing
 
 _FILE = re.compile(r"(?:un)?licen[cs]e(?:[-_.].*)?|copying(?:\..*)?", re.IGNORECASE)
 _COMMON = {
@@ -66,9 +71,9 @@ def parse_expression(text: str) -> Licence | None:
     if text.lower() in _COMMON:
         name = _COMMON[text.lower()]
         return Licence(name, (), frozenset({name}))
-    from license_expression import ExpressionError, get_spdx_licensing
+    from license_expression import ExpressionError
 
-    licensing = get_spdx_licensing()
+    licensing = _licensing()
     try:
         parsed = licensing.parse(text, validate=False)
         unknown = licensing.unknown_license_keys(parsed) if parsed is not None else [text]
@@ -119,7 +124,9 @@ def _hold_against_allowed(inspection: Inspection, licence: Licence, file: str) -
         names = {one.lower() for one in allowed}
         fine = all(one.lower() in names for one in licence.claimed)
         if licence.expression:
-            fine = fine and _satisfies(licence.expression, lambda one: one.lower() in names)
+            fine = fine and _satisfies(
+                _licensing().parse(licence.expression, validate=False), lambda one: one.lower() in names
+            )
         if not fine:
             what = " and ".join(filter(None, (licence.expression, *licence.claimed)))
             message = f"the licence is {what}, the check allows {some(allowed)}"
@@ -128,18 +135,25 @@ def _hold_against_allowed(inspection: Inspection, licence: Licence, file: str) -
         inspection.limit(f"the model's licence could not be established, and the check allows only {some(allowed)}")
 
 
-def _satisfies(expression: str, is_allowed: Callable[[str], bool]) -> bool:
-    """Whether somebody who may use these licences may use what is under the expression."""
+class _Node(Protocol):
+    """What we use of a parsed expression, whose library has no types."""
+
+    args: tuple[_Node, ...]
+
+
+def _satisfies(node: _Node, is_allowed: Callable[[str], bool]) -> bool:
+    """Whether somebody who may use these licences may use what is under the parsed expression."""
+    licensing = _licensing()
+    if isinstance(node, licensing.OR):
+        return any(_satisfies(part, is_allowed) for part in node.args)
+    if isinstance(node, licensing.AND):
+        return all(_satisfies(part, is_allowed) for part in node.args)
+    return is_allowed(str(node))
+
+
+@cache
+def _licensing() -> Licensing:
+    """The list of licences; making it takes as long as scanning dozens of files."""
     from license_expression import get_spdx_licensing
 
-    licensing = get_spdx_licensing()
-    pending, parsed = [licensing.parse(expression, validate=False)], True
-    while pending:
-        node = pending.pop()
-        if isinstance(node, licensing.OR):
-            parsed = parsed and any(_satisfies(str(part), is_allowed) for part in node.args)
-        elif isinstance(node, licensing.AND):
-            pending += node.args
-        else:
-            parsed = parsed and is_allowed(str(node))
-    return parsed
+    return get_spdx_licensing()

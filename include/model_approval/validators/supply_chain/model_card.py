@@ -33,7 +33,6 @@ class ModelCard:
     library: str = ""
     datasets: tuple[str, ...] = ()
     base_models: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
 
 
 def read_card(inspection: Inspection) -> ModelCard:
@@ -80,7 +79,6 @@ def _card(path: str, found: list[Leaf]) -> ModelCard:
         library=first("library_name"),
         datasets=values("datasets"),
         base_models=values("base_model"),
-        languages=values("language"),
     )
 
 
