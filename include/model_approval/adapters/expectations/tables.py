@@ -113,11 +113,34 @@ def _observed(result: dict[str, Any]) -> str:
     return ""
 
 
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_HEAD = (
+    f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    '<style>i.text-success::before{content:"\u2714"} i.text-danger::before{content:"\u2718"}</style>'
+)
+"""The library's pages fetch scripts, styles and icons from elsewhere; one that is opened from disk must neither run
+anything nor ask anybody, and still show what was met."""
+
+
+def _escaped(value: Any) -> Any:  # noqa: ANN401  # any JSON
+    """The library's templates escape nothing, and cells come from the model's sender."""
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(one) for one in value]
+    return html.escape(value) if isinstance(value, str) else value
+
+
 def _page(found: Any, rule: TableRule, problems: tuple[str, ...]) -> bytes:  # noqa: ANN401  # see library()
     """The library's page, or a plain one of ours: a page that cannot be rendered must not lose the verdict."""
     try:
         renderer, view = (import_module(f"great_expectations.render.{part}") for part in ("renderer", "view"))
+        for one in found.results:
+            one.result = _escaped(one.result)
         page: str = view.DefaultJinjaPageView().render(renderer.ValidationResultsPageRenderer().render(found))
+        if "<head>" not in page:
+            raise EvidenceError("the page has no head to put its content security policy into")
+        page = page.replace("<head>", f"<head>{_HEAD}", 1)
     except Exception:  # the library promises nothing about what it raises
         log.exception("the Data Docs page of %s cannot be rendered; a plain one is kept", rule.table)
         page = _plain_page(rule, problems)
