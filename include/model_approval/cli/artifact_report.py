@@ -13,7 +13,10 @@ from model_approval.domain.openvex import Accepted
 
 
 def scan_verdict(evidence: Evidence | None, accepted: Mapping[str, Accepted]) -> Verdict:
-    """As a policy with the rules *no finding of severity high* and *every file covered* would have it."""
+    """As a policy with the rules *no finding of severity high* and *every file covered* would have it.
+
+    Missing locks are told and change nothing, as with `confinement: reported`.
+    """
     if evidence is None:
         return Verdict.ERRORED
     counted = [finding for finding in evidence.findings if finding.fingerprint not in accepted]
@@ -65,6 +68,9 @@ def _print_evidence(evidence: Evidence | None) -> None:
             typer.echo(f"not covered: {file.path} ({file.format}): {file.note}")
     for limitation in evidence.limitations:
         typer.echo(f"limitation: {limitation}")
+    for name, state in sorted(evidence.environment.items()):
+        if "confinement." in name and not state.startswith("in force"):
+            typer.echo(f"not locked in: {name}: {state}")
 
 
 def _print_finding(finding: Finding) -> None:

@@ -50,11 +50,12 @@ def scan(
     as_json: bool = JsonOption,
 ) -> None:
     """Scan files as the security check does. Exit code: 0 passed, 1 failed, 3 inconclusive or errored."""
+    outputs = scan_options.Outputs(sarif=sarif, vex=vex_output, sbom=sbom)
+    outputs.require_apart(path, vex or ())
     parameters = scan_options.parameters(model=model, osv=osv, signed_by=signed_by or ())
     with Launch("security_scan", path, parameters, timeout_s) as launched:
         from model_approval.cli import artifact_report, exchange
 
-        outputs = exchange.Outputs(sarif=sarif, vex=vex_output, sbom=sbom)
         exchange.clear(outputs)
         evidence, error = _evidence(launched)
     if evidence is None:

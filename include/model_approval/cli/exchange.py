@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from model_approval.cli.scan_options import Outputs, lies_inside
 from model_approval.domain.errors import EvidenceError, ModelApprovalError
 from model_approval.domain.evidence import Evidence
 from model_approval.domain.openvex import Accepted, accepted_by, parse_document, vex_document
@@ -18,25 +18,15 @@ _AUTHOR = "model-approval scan"
 _SBOM = "sbom.cdx.json"
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Where documents go; None: not asked for."""
-
-    sarif: Path | None = None
-    vex: Path | None = None
-    sbom: Path | None = None
-
-
 def read_statements(files: Sequence[Path], evidence: Evidence, *, artifact: Path, model: str) -> dict[str, Accepted]:
     """The findings that statement files take back, by fingerprint.
 
     Raises:
         ModelApprovalError: A file is unreadable, or lies inside of what is scanned: those are the sender's own words.
     """
-    root = artifact.resolve()
     documents = []
     for file in files:
-        if root == file.resolve() or (root.is_dir() and root in file.resolve().parents):
+        if lies_inside(file, artifact):
             message = f"{file} lies inside of what is scanned: a sender cannot take back findings about itself"
             raise ModelApprovalError(message, hint="review the statements, then keep them outside of the artifact")
         try:
@@ -61,9 +51,8 @@ def write_documents(evidence: Evidence, accepted: Mapping[str, Accepted], output
 
 def clear(outputs: Outputs) -> None:
     """Remove what an earlier scan left there, so that it is not taken for this one's should this one break."""
-    for path in (outputs.sarif, outputs.vex, outputs.sbom):
-        if path:
-            path.unlink(missing_ok=True)
+    for path in outputs.files:
+        path.unlink(missing_ok=True)
 
 
 def write_breakdown(error: str, outputs: Outputs) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from model_approval.domain.errors import ModelApprovalError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -36,6 +39,35 @@ SignedByOption = Annotated[
         "--signed-by", exists=True, dir_okay=False, help="Public key (PEM) that must have signed; repeatable."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where documents go; None: not asked for."""
+
+    sarif: Path | None = None
+    vex: Path | None = None
+    sbom: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that were asked for."""
+        return [path for path in (self.sarif, self.vex, self.sbom) if path]
+
+    def require_apart(self, artifact: Path, statements: Sequence[Path]) -> None:
+        """Raises ModelApprovalError when a document would be written over what is read, or over another."""
+        read = {path.resolve() for path in statements}
+        for path in self.files:
+            if lies_inside(path, artifact) or path.resolve() in read:
+                raise ModelApprovalError(f"{path} would overwrite what is read", hint="name another file to write")
+        if len({path.resolve() for path in self.files}) < len(self.files):
+            raise ModelApprovalError("two documents would go to the same file", hint="name a file for each")
+
+
+def lies_inside(file: Path, artifact: Path) -> bool:
+    """Whether a file is what is scanned, or in it."""
+    root, real = artifact.resolve(), file.resolve()
+    return root == real or root in real.parents
 
 
 def parameters(*, model: str, osv: Path | None, signed_by: Sequence[Path]) -> dict[str, JsonValue]:

@@ -86,6 +86,23 @@ def test_statements_that_came_inside_the_artifact_are_never_honoured(artifact, t
     assert scan(artifact, "--model", "fraud-scorer", "--vex", reviewed)[0] == 0
 
 
+@pytest.mark.parametrize("option", ["--sarif", "--vex-output", "--sbom"])
+def test_no_document_is_written_over_what_is_read(artifact, tmp_path, option):
+    reviewed = tmp_path / "reviewed.json"
+    reviewed.write_text("the reviewer's work")
+    for output in (reviewed, artifact / "notes.txt", artifact / "new.json"):
+        refused = run("scan", str(artifact), "--vex", str(reviewed), option, str(output))
+        assert refused.returncode == 2
+        assert f"{output} would overwrite what is read" in refused.stderr
+    assert reviewed.read_text() == "the reviewer's work"
+    assert sorted(path.name for path in artifact.iterdir()) == ["notes.txt", "prep.pkl"]
+
+
+def test_two_documents_do_not_go_to_one_file(artifact, tmp_path):
+    refused = run("scan", str(artifact), "--sarif", str(tmp_path / "out"), "--sbom", str(tmp_path / "out"))
+    assert (refused.returncode, "same file" in refused.stderr) == (2, True)
+
+
 def test_malformed_statements_are_bad_input(artifact, tmp_path):
     wrong = tmp_path / "wrong.json"
     wrong.write_text("{}")
