@@ -291,12 +291,14 @@ def an_evidence(check: str = "security_scan", **changes: object) -> Evidence:
         "started_at": NOW - timedelta(minutes=40),
         "finished_at": NOW - timedelta(minutes=39),
     }
+    locks = dict(LOCKS_IN_FORCE)
     if check == "security_scan":
         fields["coverage"] = tuple({"path": entry.path, "covered": True} for entry in manifest.files)
     if check == "gpu_benchmark":
         fields["device"] = "cpu"
+        locks |= {f"model_process.{lock}": state for lock, state in LOCKS_IN_FORCE.items()}
         fields["metrics"] = ({"name": "latency_p99", "value": 41.2, "unit": "ms", "low": 40.1, "high": 42.6},)
-    facts = {**LOCKS_IN_FORCE, **cast("dict[str, str]", changes.pop("environment", {}))}
+    facts = {**locks, **cast("dict[str, str]", changes.pop("environment", {}))}
     return Evidence.model_validate({**fields, "environment": facts, **changes})
 
 

@@ -6,6 +6,7 @@ a limitation turns a would-be pass into `inconclusive`, and so does a figure too
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,13 +129,22 @@ def _evaluate_rule(ground: _Ground, rule: CheckRule) -> RuleOutcome:
 def _not_locked(check: Check, evidence: Evidence) -> list[str]:
     """Locks that were not in force, as the validator reports them (`confinement.landlock: missing: ...`).
 
-    Of ours each must speak of all four; what a container of somebody's own does is its image's affair, and the pod's.
+    Of ours each process must speak of all four; what a container of somebody's own does is its image's affair, and the
+    pod's.
     """
     facts = evidence.environment
-    expected = [f"confinement.{lock}" for lock in _LOCKS] if check.validator in BUILT_IN_VALIDATORS else []
+    expected = [f"{process}.{lock}" for process in _our_processes(check) for lock in _LOCKS]
     silent = [f"{name}: not reported" for name in expected if name not in facts]
-    told = [f"{name}: {state}" for name, state in sorted(facts.items()) if name.endswith(_LOCK_ENDINGS)]
-    return [*silent, *(fact for fact in told if ": in force" not in fact)]
+    told = ((name, state) for name, state in sorted(facts.items()) if name.endswith(_LOCK_ENDINGS))
+    return [*silent, *(f"{name}: {state}" for name, state in told if not state.startswith("in force"))]
+
+
+def _our_processes(check: Check) -> tuple[str, ...]:
+    """Those of ours that read the artifact, as the evidence names their locks."""
+    if check.validator not in BUILT_IN_VALIDATORS:
+        return ()
+    serves_it = check.validator == "gpu_benchmark" and not check.parameters.get("endpoint")
+    return ("confinement", "model_process.confinement") if serves_it else ("confinement",)
 
 
 def _judge_metric(ground: _Ground, limit: MetricLimit) -> Judgement:
@@ -163,9 +173,14 @@ def _on_device(ground: _Ground, judged: Judgement) -> Judgement:
 
 def _on_the_right_gpu(ground: _Ground, judged: Judgement) -> Judgement:
     wanted, found = ground.check.resources.gpu_product, ground.evidence.environment.get("gpu", "an unknown GPU")
-    if wanted is None or wanted.casefold() in found.casefold():
+    if wanted is None or f" {_plain_words(wanted)} " in f" {_plain_words(found)} ":
         return judged
     return judged.but(Verdict.INCONCLUSIVE, f"measured on {found}; the policy asks for {wanted}")
+
+
+def _plain_words(product: str) -> str:
+    """So that `L4` is no `L40S`, and a node's label `NVIDIA-H100-80GB-HBM3` the driver's `NVIDIA H100 80GB HBM3`."""
+    return " ".join(re.findall(r"[0-9a-z]+", product.casefold()))
 
 
 def _judge_findings(ground: _Ground, limit: FindingLimit) -> Judgement:

@@ -152,8 +152,8 @@ class Resources(Record):
     gpu: Annotated[int, Field(ge=0, le=16)] = 0
     """GPUs, by the resource name that the target gives them."""
     gpu_product: Annotated[str, Field(max_length=80)] | None = None
-    """The kind of GPU that a benchmark must have run on, as part of the name its driver tells, for example `H100`;
-    figures of another one say neither yes nor no."""
+    """The kind of GPU that a benchmark must have run on, in whole words of the name its driver tells: `H100`, and
+    `L4` is no `L40S`. Figures of another one say neither yes nor no."""
 
 
 class MetricLimit(Record):

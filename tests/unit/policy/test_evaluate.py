@@ -273,6 +273,8 @@ def test_a_gpu_satisfies_a_policy_that_would_allow_a_cpu():
     ("environment", "verdict", "words"),
     [
         ({"gpu": "NVIDIA H100 80GB HBM3"}, Verdict.PASSED, "within the limit of at most 50 ms"),
+        ({"gpu": "NVIDIA-H100-80GB-HBM3"}, Verdict.PASSED, "within the limit of at most 50 ms"),
+        ({"gpu": "NVIDIA H1000"}, Verdict.INCONCLUSIVE, "measured on NVIDIA H1000; the policy asks for h100"),
         ({"gpu": "NVIDIA A10G"}, Verdict.INCONCLUSIVE, "measured on NVIDIA A10G; the policy asks for h100"),
         ({}, Verdict.INCONCLUSIVE, "measured on an unknown GPU; the policy asks for h100"),
     ],
@@ -324,6 +326,7 @@ def test_every_rule_has_exactly_one_outcome_whatever_comes_home(kinds):
     assert [outcome.rule for outcome in found] == [FINDINGS, COVERAGE, LATENCY]
 
 
+MODEL_LOCKS = [f"model_process.confinement.{lock}" for lock in ("limits", "capabilities", "landlock", "seccomp")]
 MISSING_LOCK = {"confinement.landlock": "missing: this kernel has none", "confinement.seccomp": "in force: no sockets"}
 
 
@@ -332,6 +335,20 @@ def test_a_lock_that_was_not_in_force_leaves_the_check_inconclusive():
     assert found[LATENCY].verdict is Verdict.INCONCLUSIVE
     assert "not locked in: model_process.confinement.landlock: missing: no kernel" in found[LATENCY].reason
     assert found[FINDINGS].verdict is Verdict.PASSED
+
+
+def test_a_model_server_that_is_silent_about_its_locks_leaves_the_check_inconclusive():
+    found = evaluate(GOOD_SCAN, a_benchmark(environment=dict.fromkeys(MODEL_LOCKS, "missing: x: in force")))
+    assert found[LATENCY].verdict is Verdict.INCONCLUSIVE
+    evidence = a_benchmark().evidence
+    assert evidence is not None
+    own = {name: state for name, state in evidence.environment.items() if name not in MODEL_LOCKS}
+    silent = GOOD_BENCHMARK.model_copy(update={"evidence": evidence.model_copy(update={"environment": own})})
+    found = evaluate(GOOD_SCAN, silent)
+    assert found[LATENCY].verdict is Verdict.INCONCLUSIVE
+    assert "model_process.confinement.landlock: not reported" in found[LATENCY].reason
+    elsewhere = a_policy(checks=(a_security_check(), a_benchmark_check(parameters={"endpoint": {"url": "http://x"}})))
+    assert evaluate(GOOD_SCAN, silent, policy=elsewhere)[LATENCY].verdict is Verdict.PASSED
 
 
 def test_a_policy_may_do_without_a_lock_and_still_says_no_without_one():
