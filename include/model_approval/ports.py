@@ -181,6 +181,10 @@ class ReviewStore(Protocol):
         """All runs of all checks, in order of check and run."""
         ...
 
+    def evidence_runs(self, request_id: str) -> list[tuple[str, int]]:
+        """Check and run of each, in the same order: whether there is more by now, without reading megabytes of it."""
+        ...
+
     def cast(self, vote: Vote) -> None:
         """Insert a vote, guarded by a unique constraint and a row lock on the promotion.
 

@@ -15,7 +15,7 @@ from model_approval.stages.audit import export_stream
 from model_review import forms, queue
 from model_review.auth import Me
 from model_review.documents import read_document
-from model_review.presenters import RequestView, build_request, read_dossier
+from model_review.presenters import RequestView, build_request, request_version
 from model_review.rendering import render, up
 from model_review.room import TheServices
 
@@ -87,7 +87,7 @@ def show_request(request: Request, me: Me, services: TheServices, request_id: st
 @router.get("/requests/{request_id}/fragment")
 def request_fragment(request: Request, me: Me, services: TheServices, request_id: str, since: str = "") -> Response:
     """The request's changing part; 204 when nothing changed since a version."""
-    if since == read_dossier(services, request_id).version:
+    if since == request_version(services, request_id):
         return Response(status_code=UNCHANGED)
     view: RequestView = build_request(services, me.subject, request_id)
     # The browser puts this into the page one level higher, so links start from there.

@@ -35,11 +35,9 @@ class Dossier:
 
     @property
     def version(self) -> str:
-        """Changes whenever anything on the page does; what the polling script compares."""
-        standing_votes = [vote.digest for vote in self.votes]
-        waived = [waiver.digest for waiver in self.waivers]
-        runs = [[item.check, item.run, item.digest or item.error] for item in self.evidence]
-        return digest_of([self.promotion.record_version, standing_votes, waived, runs])[7:19]
+        """See `request_version`."""
+        runs = [(item.check, item.run) for item in self.evidence]
+        return _version(self.promotion, self.votes, self.waivers, runs)
 
     @property
     def seen(self) -> SeenDigests:
@@ -137,6 +135,25 @@ def read_dossier(services: Services, request_id: str) -> Dossier:
         votes=tuple(services.reviews.votes(request_id)),
         waivers=tuple(services.reviews.waivers(request_id)),
     )
+
+
+def request_version(services: Services, request_id: str) -> str:
+    """Changes whenever anything on the page does; what the polling script compares, every few seconds in each tab.
+
+    Raises:
+        NotFoundError: No such request.
+    """
+    reviews = services.reviews
+    votes, waivers = reviews.votes(request_id), reviews.waivers(request_id)
+    return _version(reviews.get(request_id), votes, waivers, reviews.evidence_runs(request_id))
+
+
+def _version(
+    promotion: Promotion, votes: Sequence[Vote], waivers: Sequence[Waiver], runs: Sequence[tuple[str, int]]
+) -> str:
+    """Of stored evidence check and run are enough, since what is stored of a run never changes."""
+    standing_votes, waived = [vote.digest for vote in votes], [waiver.digest for waiver in waivers]
+    return digest_of([promotion.record_version, standing_votes, waived, [list(run) for run in runs]])[7:19]
 
 
 def build_request(services: Services, subject: str, request_id: str) -> RequestView:

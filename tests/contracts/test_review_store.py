@@ -220,6 +220,8 @@ def test_evidence_comes_back_in_order_of_check_and_run(store):
     for item in (second, first, benchmark):
         store.add_evidence(item)
     assert store.evidence(first.request_id) == [benchmark, first, second]
+    assert store.evidence_runs(first.request_id) == [(item.check, item.run) for item in (benchmark, first, second)]
+    assert store.evidence_runs("nobody's") == []
 
 
 def test_the_same_evidence_again_is_ignored(store):

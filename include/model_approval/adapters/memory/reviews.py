@@ -138,6 +138,10 @@ class MemoryReviewStore:
         with self._lock:
             return [run for key, run in sorted(self.runs.items()) if key[0] == request_id]
 
+    def evidence_runs(self, request_id: str) -> list[tuple[str, int]]:
+        """Check and run of each, in the same order."""
+        return [(item.check, item.run) for item in self.evidence(request_id)]
+
     def cast(self, vote: Vote) -> None:
         """Insert a vote if it fits what is current and is the reviewer's only one."""
         key = (vote.request_id, vote.reviewer)

@@ -182,6 +182,14 @@ class SqlReviewStore:
         with transaction(self._url, writes=False) as session:
             return [evidence_of(row) for row in session.scalars(query)]
 
+    def evidence_runs(self, request_id: str) -> list[tuple[str, int]]:
+        """Check and run of each, in the same order."""
+        query = select(EvidenceRow.check_name, EvidenceRow.run).filter_by(request_id=request_id)
+        with transaction(self._url, writes=False) as session:
+            return [
+                (check, run) for check, run in session.execute(query.order_by(EvidenceRow.check_name, EvidenceRow.run))
+            ]
+
     def cast(self, vote: Vote) -> None:
         """Insert a vote if it fits what is current and is the reviewer's only one."""
         try:
