@@ -29,18 +29,27 @@ from model_approval.validators.gpu_benchmark.warm_up import warm_up
 pytestmark = pytest.mark.unit
 
 _MINE, _THEIRS = Samples([[1.0, 2.0], [3.0]], [300.0, 100.0, 200.0]), Samples([[10.0]], [50.0])
+_MANY = Samples([[float(number) for number in range(1, 6001)]], [300.0])
 _ESTIMATE = Estimate(1.02, 0.99, 1.05)
 
 
 def test_the_champions_percentiles_stand_beside_the_candidates() -> None:
-    p50, p90, p95, p99, p999 = latency_metrics(_MINE, _THEIRS)
-    assert (p50.name, p50.value, p50.baseline, p50.unit, p50.samples) == ("latency_p50", 2.0, 10.0, "ms", 3)
+    p50, p90, p95, p99, p999 = latency_metrics(_MANY, _THEIRS)
+    assert (p50.name, p50.value, p50.baseline, p50.unit, p50.samples) == ("latency_p50", 3000.5, 10.0, "ms", 6000)
+    assert {metric.baseline for metric in (p90, p95, p99, p999)} == {None}, "of one request nobody knows a tail"
+    assert p99.high is not None
     assert [metric.name for metric in (p90, p95, p99, p999)] == [
         "latency_p90",
         "latency_p95",
         "latency_p99_observed",
         "latency_p99.9",
     ]
+
+
+def test_a_percentile_that_the_requests_do_not_tell_is_left_out() -> None:
+    lucky = Samples([[1.0] * 60], [900.0])
+    assert [metric.name for metric in latency_metrics(lucky, None)] == ["latency_p50", "latency_p90"]
+    assert [metric.name for metric in latency_metrics(_MINE, None)] == ["latency_p50"]
 
 
 def test_without_a_champion_there_is_no_baseline() -> None:
@@ -241,6 +250,6 @@ def test_the_page_about_the_benchmark_names_every_metric() -> None:
         a_result(scenario, early_stopping_latency_ss=1, early_stopping_latency_ms=1, result_samples_per_second=1.0)
         for scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM, Scenario.OFFLINE)
     ]
-    found = [*latency_metrics(_MINE, None), throughput_metric(_MINE, None), *loadgen_metrics(runs, [])]
+    found = [*latency_metrics(_MANY, None), throughput_metric(_MINE, None), *loadgen_metrics(runs, [])]
     missing = [metric.name for metric in found if metric.name.removeprefix("latency") not in page]
     assert missing == []

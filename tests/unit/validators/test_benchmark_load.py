@@ -60,9 +60,25 @@ def test_many_clients_at_once_get_what_one_alone_gets(endpoint: Endpoint) -> Non
     metrics = _by_name(found.metrics)
     assert found.findings == ()
     assert metrics["concurrent_throughput"].value > 0
-    assert metrics["concurrent_latency_p50"].value <= metrics["concurrent_latency_p99"].value
+    p99 = metrics.get("concurrent_latency_p99")
+    assert (p99 is None) == ("too few for p99" in found.environment["concurrency.percentiles"])
+    assert p99 is None or p99.high is not None
+    assert found.environment["concurrency"] == "4 clients at once"
     assert metrics["concurrent_latency_p50"].samples == metrics["concurrent_throughput"].samples
     assert (metrics["concurrent_latency_p50"].samples or 0) >= 4 * len(_SEVERAL)
+
+
+def test_a_slow_server_has_no_p99_of_a_few_answers(endpoint: Endpoint, server: V2Server) -> None:
+    gate = threading.Event()
+
+    def slow(head: str, body: bytes) -> bytes:
+        gate.wait(0.05)
+        return doubled(head, body)
+
+    server.infer = slow
+    found = check_concurrency(endpoint, _SEVERAL, 2)
+    assert set(_by_name(found.metrics)) == {"concurrent_throughput", "concurrent_latency_p50"}
+    assert found.environment["concurrency.percentiles"].endswith("requests allow p50; they are too few for p99")
 
 
 def test_requests_that_fail_only_in_company_are_a_high_finding(endpoint: Endpoint, server: V2Server) -> None:

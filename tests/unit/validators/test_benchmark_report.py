@@ -91,6 +91,10 @@ def test_a_benchmark_tells_figures_ratios_machine_and_table(server: V2Server) ->
     assert report.limitations == ()
     assert report.environment["noise_floor"].startswith("champion against itself: p50 ratio 1.0000")
     assert report.environment["cpu"] == "test"
+    assert report.environment["latency.percentiles"] == (
+        "200 requests allow p50, p90, p95; they are too few for p99, p99.9"
+    )
+    assert "latency_p99_observed" not in metrics
     assert {line.split(",")[0] for line in report.attachments[0].text.splitlines()[1:]} == {
         "candidate",
         "champion",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_approval.validators.gpu_benchmark.statistics import percentile, percentile_interval
+from model_approval.validators.gpu_benchmark.statistics import bears, percentile, percentile_interval, told
 
 pytestmark = pytest.mark.unit
 
@@ -43,3 +43,17 @@ def test_a_p99_of_200_samples_has_no_upper_bound() -> None:
     low, high = percentile_interval([float(number) for number in range(200)], 0.99)
     assert low is not None
     assert high is None
+
+
+@pytest.mark.parametrize(
+    ("count", "allowed"), [(1, (50,)), (60, (50, 90)), (600, (50, 90, 99)), (6000, (50, 90, 99, 99.9))]
+)
+def test_so_many_samples_tell_such_percentiles(count: int, allowed: tuple[float, ...]) -> None:
+    ordered = [float(number) for number in range(count)]
+    assert tuple(percent for percent in (50, 90, 99, 99.9) if bears(ordered, percent)) == allowed
+
+
+def test_which_percentiles_there_are_is_told_in_words() -> None:
+    ordered = [float(number) for number in range(60)]
+    assert told(ordered, (50, 90, 99.9)) == "60 requests allow p50, p90; they are too few for p99.9"
+    assert told(ordered, (50, 90)) == "60 requests allow p50, p90"

@@ -185,7 +185,7 @@ class _Work:
         brought = check_concurrency(self.endpoint, self._inputs(), self._asked.concurrency)
         self.found.metrics += brought.metrics
         self.found.findings += brought.findings
-        self.found.environment["concurrency"] = f"{self._asked.concurrency} clients at once"
+        self.found.environment |= brought.environment
 
     def sweep(self) -> None:
         assert self._asked.sweep

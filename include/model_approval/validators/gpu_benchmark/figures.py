@@ -10,7 +10,7 @@ from model_approval.domain.evidence import Metric, Ratio
 from model_approval.validators.gpu_benchmark.interleave import Comparison
 from model_approval.validators.gpu_benchmark.loadgen import Result, Scenario
 from model_approval.validators.gpu_benchmark.ratio import Estimate
-from model_approval.validators.gpu_benchmark.statistics import percentile, percentile_interval
+from model_approval.validators.gpu_benchmark.statistics import bears, percentile, percentile_interval
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
 _EARLY_STOPPING = "early_stopping_latency_ss"
@@ -41,6 +41,8 @@ def ratio_of(found: Estimate | None, noise: Estimate | None, *, usable: bool, no
 def latency_metrics(candidate: Samples, champion: Samples | None, ratio: Ratio | None = None) -> list[Metric]:
     """`latency_p50` to `latency_p99.9` as observed, milliseconds; p99 as `latency_p99_observed`.
 
+    Without one that the samples do not tell: a limit looks at the value alone, and would pass on a few lucky requests.
+
     Args:
         candidate: The candidate's samples, not empty.
         champion: The champion's, measured in between.
@@ -50,6 +52,8 @@ def latency_metrics(candidate: Samples, champion: Samples | None, ratio: Ratio |
     baseline = champion.latencies_ms if champion else []
     metrics = []
     for percent in PERCENTILES:
+        if not bears(ordered, percent):
+            continue
         low, high = percentile_interval(ordered, percent / 100)
         metrics.append(
             Metric(
@@ -58,7 +62,7 @@ def latency_metrics(candidate: Samples, champion: Samples | None, ratio: Ratio |
                 unit="ms",
                 low=low,
                 high=high,
-                baseline=percentile(baseline, percent / 100) if baseline else None,
+                baseline=percentile(baseline, percent / 100) if baseline and bears(baseline, percent) else None,
                 ratio=ratio if percent == 50 else None,
                 samples=len(ordered),
             )

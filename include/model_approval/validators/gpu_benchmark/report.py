@@ -9,6 +9,7 @@ from model_approval.domain.errors import EvidenceError
 from model_approval.domain.evidence import Device, Metric
 from model_approval.validators.contract import Report
 from model_approval.validators.gpu_benchmark.figures import (
+    PERCENTILES,
     latency_metrics,
     least_p99,
     loadgen_metrics,
@@ -27,6 +28,7 @@ from model_approval.validators.gpu_benchmark.parameters import Parameters
 from model_approval.validators.gpu_benchmark.ratio import Estimate
 from model_approval.validators.gpu_benchmark.remote import RemoteServer, remote_device
 from model_approval.validators.gpu_benchmark.server_process import ServerProcess
+from model_approval.validators.gpu_benchmark.statistics import told
 from model_approval.validators.gpu_benchmark.stream import Stream
 from model_approval.validators.gpu_benchmark.table import latency_table
 from model_approval.validators.gpu_benchmark.watch import Watched
@@ -177,6 +179,7 @@ def _environment(run: Run) -> dict[str, str]:
         "in_flight": str(run.parameters.in_flight),
         "memory": "resident memory of the model server's process, interpreter and runtime included, without the GPU's",
         "latency": "from the first byte of a request to the last of its answer over a Unix socket",
+        "latency.percentiles": told(found.candidate.latencies_ms, PERCENTILES),
         "loadgen": "; ".join(f"{one.scenario}: {'VALID' if one.valid else 'INVALID'}" for one in found.runs),
     }
     # Without a limit relative to it, the champion's run only stands beside the candidate's: a champion too slow for

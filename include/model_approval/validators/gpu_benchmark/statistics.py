@@ -30,3 +30,19 @@ def percentile_interval(ordered: Sequence[float], fraction: float) -> tuple[floa
     middle, spread = count * fraction, Z95 * math.sqrt(count * fraction * (1 - fraction))
     low, high = math.floor(middle - spread), math.ceil(middle + spread)
     return (ordered[low - 1] if low >= 1 else None, ordered[high] if high < count else None)
+
+
+def bears(ordered: Sequence[float], percent: float) -> bool:
+    """Whether so many samples tell such a percentile: of a p99 without an upper bound nobody knows how high it is.
+
+    A median is told of any number: half of the samples lie above it.
+    """
+    return percent <= 50 or percentile_interval(ordered, percent / 100)[1] is not None
+
+
+def told(ordered: Sequence[float], percents: Sequence[float]) -> str:
+    """Which percentiles the samples tell, and which they do not, in words."""
+    allowed = [f"p{percent:g}" for percent in percents if bears(ordered, percent)]
+    refused = [f"p{percent:g}" for percent in percents if not bears(ordered, percent)]
+    words = f"{len(ordered)} requests allow {', '.join(allowed) or 'none'}"
+    return f"{words}; they are too few for {', '.join(refused)}" if refused else words
